@@ -1,0 +1,35 @@
+# The project's verbs, for people and CI alike. `make` lists them.
+PY := .venv/bin/python
+.DEFAULT_GOAL := help
+
+help:    ## list the verbs
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+setup: .venv/.ready ## create .venv and install the project with everything it needs
+run: setup ## start a 3-node cluster on this machine (state in ./.holdfast, Ctrl-C stops it)
+	@exec .venv/bin/holdfast dev --data ./.holdfast $(ARGS)
+test: setup ## every test: unit, property, simulation, integration with real processes
+	$(PY) -m pytest $(ARGS)
+check: setup lint types ## what must hold before a commit: lint, types, floors, stubs, protos, repository rules
+	$(PY) tests/repo/stubs.py
+	.ci/buf lint
+	$(PY) -m pytest tests/repo
+lint: setup ## ruff and the floors of ARCHITECTURE.md
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports --no-cache --no-logo
+types: setup ## mypy --strict
+	.venv/bin/mypy
+format: setup ## let ruff rewrite what it can
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+proto: setup ## make the committed stubs from proto/
+	$(PY) tests/repo/stubs.py --write
+docs: setup ## make the tables of docs/reference from the code
+	$(PY) tests/repo/reference.py --write
+bench: setup ## measure this machine (prints; writes docs/evidence/bench.json)
+	$(PY) tests/bench/bench.py $(ARGS)
+
+.venv/.ready: pyproject.toml .ci/venv
+	@PYTHON="$(PYTHON)" .ci/venv
+
+.PHONY: help setup run test check lint types format proto docs bench

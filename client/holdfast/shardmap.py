@@ -1,0 +1,99 @@
+"""The shard map: which group serves which keys. Immutable; a newer one replaces it whole.
+
+Invariant: inside a namespace the shards are ordered by start, without gaps or overlaps, from the first
+key to the last.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from holdfast.keys import KeyRange, namespace_span, position
+
+
+class Replica(NamedTuple):
+    """One replica of a shard: node id and gRPC address (HOST:PORT)."""
+
+    node: int
+    address: str
+
+
+class Shard(NamedTuple):
+    """One entry of the map; see types.proto."""
+
+    namespace: str
+    range: KeyRange
+    group: int
+    epoch: int
+    replicas: tuple[Replica, ...]
+    leader: int  # node id as far as the teller knew; 0 = not known
+
+    def address_of(self, node: int) -> str | None:
+        """gRPC address of the replica on `node`."""
+        return next((r.address for r in self.replicas if r.node == node), None)
+
+    def span(self) -> tuple[bytes, bytes]:
+        """[start, end) of the shard's positions."""
+        _, last = namespace_span(self.namespace)
+        return (
+            position(self.namespace, self.range.start),
+            position(self.namespace, self.range.end) if self.range.end else last,
+        )
+
+
+class ShardMap:
+    """All shards of a cluster at one epoch."""
+
+    __slots__ = ("_by_group", "_by_namespace", "epoch", "shards")
+
+    def __init__(self, epoch: int, shards: Iterable[Shard]) -> None:
+        self.epoch = epoch
+        self.shards = tuple(sorted(shards, key=lambda s: (s.namespace, s.range.start)))
+        self._by_group = {shard.group: shard for shard in self.shards}
+        self._by_namespace: dict[str, tuple[list[bytes], list[Shard]]] = {}
+        for shard in self.shards:
+            starts, row = self._by_namespace.setdefault(shard.namespace, ([], []))
+            starts.append(shard.range.start)
+            row.append(shard)
+        for namespace, (_, row) in self._by_namespace.items():
+            _check_row(namespace, row)
+
+    def namespaces(self) -> tuple[str, ...]:
+        """Names of all namespaces, ordered."""
+        return tuple(self._by_namespace)
+
+    def locate(self, namespace: str, key: bytes) -> Shard | None:
+        """The shard that serves `key`; None: no such namespace."""
+        found = self._by_namespace.get(namespace)
+        if found is None:
+            return None
+        starts, row = found
+        return row[bisect_right(starts, key) - 1]
+
+    def overlapping(self, namespace: str, keys: KeyRange) -> tuple[Shard, ...]:
+        """The shards that serve some key of the range, in order."""
+        found = self._by_namespace.get(namespace)
+        if found is None:
+            return ()
+        return tuple(s for s in found[1] if not s.range.intersect(keys).is_empty())
+
+    def group(self, group: int) -> Shard | None:
+        """The shard served by `group`."""
+        return self._by_group.get(group)
+
+    def __repr__(self) -> str:
+        return f"<ShardMap epoch {self.epoch}, {len(self.shards)} shards>"
+
+
+def _check_row(namespace: str, row: list[Shard]) -> None:
+    """Raises ValueError unless the shards cover the namespace without gap or overlap."""
+    if row[0].range.start != b"" or row[-1].range.end != b"":
+        raise ValueError(f"shards of namespace {namespace!r} do not cover all keys")
+    for left, right in zip(row, row[1:], strict=False):
+        if left.range.end != right.range.start or not left.range.end:
+            raise ValueError(
+                f"shards {left.group} and {right.group} of namespace {namespace!r} do not meet:"
+                f" {left.range.end!r} and {right.range.start!r}"
+            )
