@@ -1,0 +1,555 @@
+"""One node's loop over all its groups: drain, tick what is due, sync once, release.
+
+`turn()` is synchronous and does one pass: everything that arrived is taken, what time asks for is done,
+groups with work run, one WAL sync for all of them is started, and messages whose records are durable
+leave. The shell around it (`runner`) only decides when the next turn comes and runs the WAL's sync on its
+thread; the simulator runs the same code under a virtual clock.
+
+Invariants:
+- Messages of a turn are taken before time is judged, so that a late loop does not take its own silence
+  for the leader's (D17).
+- A message with an LSN leaves only after the sync that covers it (protocols.md 5). Its term is the one
+  at which it was said.
+- A failed write or sync ends the process (`fatal`); it is never tried again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from holdfast_raft.clock import Clock
+from holdfast_raft.election import Timing
+from holdfast_raft.errors import DeadlinePassed
+from holdfast_raft.group import Group
+from holdfast_raft.journal import Journal
+from holdfast_raft.machine import CorruptImage, StateMachine
+from holdfast_raft.messages import (
+    Addressed,
+    Confirm,
+    ConfirmReply,
+    GroupMessage,
+    Heartbeat,
+    HeartbeatReplies,
+    Heartbeats,
+    NodeMessage,
+)
+from holdfast_raft.readindex import BarrierRounds
+from holdfast_raft.replication import LogLimits, Replication
+from holdfast_raft.snapshots import SnapshotStore
+from holdfast_raft.transport import Transport
+from holdfast_raft.wal import Born, RecoveredGroup, SyncJob, Wal
+
+logger = logging.getLogger(__name__)
+
+LATE_AFTER = 0.1
+"""Seconds behind its timer at which a turn counts as late."""
+MARK_AFTER = 0.01
+"""Seconds after its last sync at which an idle WAL writes a synced_to mark."""
+HOUSEKEEPING_EVERY = 1.0
+
+
+class Runner(Protocol):
+    """What surrounds the driver: an event loop, a WAL thread, a file thread."""
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Runs `act` in the next turn of the loop."""
+        ...
+
+    def later(self, delay: float, act: Callable[[], None]) -> Callable[[], None]:
+        """Runs `act` after that many seconds; returns how to cancel it."""
+        ...
+
+    def on_wal_thread(
+        self, job: Callable[[], object], done: Callable[[BaseException | None], None]
+    ) -> None: ...
+    def on_file_thread(
+        self, job: Callable[[], object], done: Callable[[BaseException | None], None]
+    ) -> None: ...
+
+
+class _Held(NamedTuple):
+    """A message that waits for its record."""
+
+    lsn: int
+    peer: int
+    message: NodeMessage
+    bulk: bool
+
+
+class Driver:
+    """See the module docstring."""
+
+    def __init__(
+        self,
+        me: int,
+        *,
+        clock: Clock,
+        wal: Wal,
+        store: SnapshotStore,
+        transport: Transport,
+        runner: Runner,
+        rng: random.Random,
+        fatal: Callable[[BaseException], None],
+        timing: Timing | None = None,
+        log_limits: LogLimits | None = None,
+    ) -> None:
+        """fatal: called once when the disk failed; the process must end without another word."""
+        self.me = me
+        self.clock = clock
+        self.store = store
+        self.rng = rng
+        self.timing = timing or Timing()
+        self.log_limits = log_limits or LogLimits()
+        self.groups: dict[int, Group] = {}
+        self.barriers = BarrierRounds(rng.getrandbits(64), patience=self.timing.heartbeat)
+        self.files = runner.on_file_thread
+        self.late_turns = 0
+        self.syncs = 0
+        self.last_sync_seconds = 0.0
+        self.on_sync: Callable[[float], None] | None = None  # for metrics: seconds a sync took
+        self._wal = wal
+        self._transport = transport
+        self._runner = runner
+        self._fatal = fatal
+        self._failed = False
+        self._closed = False
+        self._inbox: deque[tuple[int, NodeMessage]] = deque()
+        self._events: deque[Callable[[], None]] = deque()
+        self._held: deque[_Held] = deque()
+        self._durable_waits: deque[tuple[int, Callable[[], None]]] = deque()
+        self._marked: dict[int, Group] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._requests = itertools.count(rng.getrandbits(48))
+        self._turn_soon = False
+        self._in_turn = False
+        self._cancel_timer: Callable[[], None] | None = None
+        self._timer_at = float("inf")
+        self._syncing = False
+        self._wall_offsets: dict[int, int] = {}
+        self._heard_from: dict[int, int] = {}  # peer -> sent_at_ns of its last heartbeat reply
+        now = clock.monotonic()
+        self._next_tick = now
+        self._next_housekeeping = now + HOUSEKEEPING_EVERY
+        self._mark_at = float("inf")
+        transport.attach(self)
+
+    # ---- groups --------------------------------------------------------------------------------------
+
+    def known_groups(self) -> list[int]:
+        """Groups the WAL holds a Born record of, without a tombstone."""
+        return sorted(
+            group
+            for group, found in self._wal.recovered.items()
+            if found.born is not None and not found.retired
+        )
+
+    def create_group(self, group: int, members: tuple[int, ...], machine: StateMachine) -> Group:
+        """Makes this node's replica of a new group: writes its Born record, which is the only way a
+        replica comes to be (protocols.md 6).
+        """
+        assert group not in self._wal.recovered, f"group {group} was here before"
+        born = Born(group, members, base_index=1, base_term=0, snapshot_crc=0)
+        lsn = self._wal.born(born)
+        opened = self._open(RecoveredGroup(group=group, born=born, base=(1, 0)), machine)
+        opened.journal.hard_state_lsn = opened.journal.appended_lsn = lsn  # nothing is said before it is born
+        return opened
+
+    def open_group(self, group: int, machine: StateMachine) -> Group:
+        """Opens a replica the WAL knows: its latest snapshot into `machine`, its log behind it.
+
+        Raises SnapshotDamaged or CorruptImage when the snapshot the log needs cannot be read.
+        """
+        found = self._wal.recovered[group]
+        assert found.born is not None, f"group {group} has no Born record"
+        info = self.store.latest(group)
+        if info is None and found.base[0] > found.born.base_index:
+            raise CorruptImage(f"the snapshot of group {group} at index {found.base[0]} is missing")
+        if info is not None:
+            self._restore(info.group, machine)
+            self._align(found, info.index, info.term)
+        return self._open(found, machine)
+
+    def _restore(self, group: int, machine: StateMachine) -> None:
+        info = self.store.latest(group)
+        assert info is not None
+        reader = self.store.open(info)
+        builder = machine.builder()
+        try:
+            for chunk in reader.chunks():
+                builder.feed(chunk)
+        finally:
+            reader.close()
+        builder.finish()
+        machine.install(builder)
+
+    def _align(self, found: RecoveredGroup, index: int, term: int) -> None:
+        """D4: the log continues the snapshot if it holds its (index, term), else it starts there."""
+        base_index, _ = found.base
+        if index < base_index:
+            raise CorruptImage(
+                f"group {found.group}: the log begins at {base_index}, the latest snapshot stands at {index}"
+            )
+        if index == base_index:
+            return
+        held = {entry[1]: entry[2] for entry in found.entries}
+        keeps = held.get(index) == term
+        self._wal.base(found.group, index, term, keep_suffix=keeps)
+        found.entries = [entry for entry in found.entries if entry[1] > index] if keeps else []
+        found.base = (index, term)
+
+    def _open(self, found: RecoveredGroup, machine: StateMachine) -> Group:
+        assert found.born is not None
+        journal = Journal(self._wal, found)
+        group = Group(
+            found.born.members, journal, machine, self, lambda owner: Replication(owner, self), found.group
+        )
+        self.groups[found.group] = group
+        self.mark(group)
+        return group
+
+    # ---- what groups ask -----------------------------------------------------------------------------
+
+    def send(self, peer: int, group: int, term: int, body: GroupMessage, lsn: int, bulk: bool) -> bool:
+        return self._post(peer, Addressed(group, term, body), lsn, bulk=bulk)
+
+    def _post(self, peer: int, message: NodeMessage, lsn: int, *, bulk: bool = False) -> bool:
+        if lsn <= self._wal.durable_lsn:
+            return self._transport.send(peer, message, bulk=bulk)
+        if not self._transport.is_connected(peer):
+            return False
+        self._held.append(_Held(lsn, peer, message, bulk))
+        return True
+
+    def is_connected(self, peer: int) -> bool:
+        return self._transport.is_connected(peer)
+
+    def mark(self, group: Group) -> None:
+        self._marked[group.id] = group
+        self.wake_soon()
+
+    def next_request(self) -> int:
+        return next(self._requests)
+
+    def disk_is_full(self) -> bool:
+        return self._wal.disk_full
+
+    def call_at(self, when: float, act: Callable[[], None]) -> None:
+        """Runs `act` in the first turn at or after `when` (monotonic seconds)."""
+        heapq.heappush(self._timers, (when, next(self._order), act))
+        if when < self._timer_at and not self._turn_soon and not self._in_turn:
+            self._arm()
+
+    def call_later(self, delay: float, act: Callable[[], None]) -> None:
+        self.call_at(self.clock.monotonic() + delay, act)
+
+    def when_durable(self, lsn: int, act: Callable[[], None]) -> None:
+        """Runs `act` once everything up to `lsn` is on disk."""
+        if lsn <= self._wal.durable_lsn:
+            act()
+        else:
+            self._durable_waits.append((lsn, act))
+
+    def wake(self) -> None:
+        """A state machine may have something to propose: every group led here gets a turn."""
+        for group in self.groups.values():
+            if group.is_leader:
+                self._marked[group.id] = group
+        self.wake_soon()
+
+    def wake_soon(self) -> None:
+        """Asks for a turn in the next pass of the loop."""
+        if not self._turn_soon and not self._closed:
+            self._turn_soon = True
+            self._runner.soon(self._run_turn)
+
+    def wall_offsets(self) -> dict[int, int]:
+        """Each connected peer's wall clock minus ours, ms, as its last heartbeat or reply said."""
+        return {peer: ms for peer, ms in self._wall_offsets.items() if self._transport.is_connected(peer)}
+
+    # ---- Receiver: what the transport tells ----------------------------------------------------------
+
+    def received(self, peer: int, message: NodeMessage, size_bytes: int) -> None:  # noqa: ARG002
+        self._inbox.append((peer, message))
+        if not self._turn_soon:
+            self.wake_soon()
+
+    def connected(self, peer: int) -> None:
+        self._inbox = deque(item for item in self._inbox if item[0] != peer)
+        for group in self.groups.values():
+            group.peer_connected(peer)
+        self.wake_soon()
+
+    def disconnected(self, peer: int, closed_by_peer: bool) -> None:
+        # What it said before its connection ended stands; what we still hold for it is void.
+        self._held = deque(held for held in self._held if held.peer != peer)
+        self._events.append(lambda: self._peer_gone(peer, closed_by_peer))
+        self.wake_soon()
+
+    def _peer_gone(self, peer: int, closed_by_peer: bool) -> None:
+        if self._transport.is_connected(peer):
+            closed_by_peer = False
+        for group in self.groups.values():
+            group.peer_disconnected(peer, closed_by_peer=closed_by_peer)
+
+    # ---- the turn ------------------------------------------------------------------------------------
+
+    def _run_turn(self) -> None:
+        self._turn_soon = False
+        if not self._closed:
+            self.turn()
+
+    def turn(self) -> None:
+        """One pass; see the module docstring."""
+        now = self.clock.monotonic()
+        late = now - self._timer_at > LATE_AFTER
+        if self._timer_at <= now:
+            self._timer_at = float("inf")  # it has fired or is about to: the end of this turn sets the next
+        self._in_turn = True
+        if late:
+            self.late_turns += 1
+            for group in self.groups.values():
+                group.loop_was_late(now)
+            self._next_tick = max(self._next_tick, now + self.timing.heartbeat / 2)
+        self._drain()
+        self._run_timers(now)
+        if now >= self._next_tick:
+            self._tick(now)
+        self._run_groups()
+        for peer, confirm in self.barriers.start(now).items():
+            self._post(peer, confirm, 0)
+        self._begin_sync(now)
+        self._transport.flush()
+        self._in_turn = False
+        if not self._turn_soon:
+            self._arm()
+
+    def _drain(self) -> None:
+        while self._inbox:
+            peer, message = self._inbox.popleft()
+            self._take(peer, message)
+        while self._events:
+            self._events.popleft()()
+
+    def _take(self, peer: int, message: NodeMessage) -> None:
+        if isinstance(message, Addressed):
+            group = self.groups.get(message.group)
+            if group is not None:  # protocols.md 6: no message ever creates a replica
+                group.receive(peer, message)
+        elif isinstance(message, Heartbeats):
+            self._take_heartbeats(peer, message)
+        elif isinstance(message, HeartbeatReplies):
+            self._take_heartbeat_replies(peer, message)
+        elif isinstance(message, Confirm):
+            self._take_confirm(peer, message)
+        else:
+            self.barriers.replied(peer, message)
+            for number, term in message.others:
+                if number in self.groups:
+                    self.groups[number].hear_term(peer, term)
+
+    def _run_groups(self) -> None:
+        """Groups with work, once each; what they wake meanwhile comes in the next turn."""
+        marked, self._marked = self._marked, {}
+        for group in marked.values():
+            group.turn()
+
+    def _run_timers(self, now: float) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            heapq.heappop(timers)[2]()
+
+    def _tick(self, now: float) -> None:
+        self._next_tick = now + self.timing.heartbeat
+        for group in self.groups.values():
+            group.tick(now)
+        self.barriers.tick(now, lambda: DeadlinePassed("the deadline passed before the read was confirmed"))
+        self._send_heartbeats(now)
+        if now >= self._next_housekeeping:
+            self._next_housekeeping = now + HOUSEKEEPING_EVERY
+            self._keep_house()
+
+    def _arm(self) -> None:
+        """Sets the one timer to whatever comes first."""
+        due = min(self._next_tick, self._mark_at)
+        if self._timers and self._timers[0][0] < due:
+            due = self._timers[0][0]
+        if self._marked or self.barriers.has_waiting:
+            self.wake_soon()
+            return
+        if due == self._timer_at and self._cancel_timer is not None:
+            return
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+        self._timer_at = due
+        self._cancel_timer = self._runner.later(max(0.0, due - self.clock.monotonic()), self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._cancel_timer = None
+        self.wake_soon()
+
+    # ---- heartbeats ----------------------------------------------------------------------------------
+
+    def _send_heartbeats(self, now: float) -> None:
+        beats: dict[int, list[Heartbeat]] = {}
+        for group in self.groups.values():
+            beat = group.heartbeat(now)
+            if beat is not None:
+                for peer in group.others():
+                    beats.setdefault(peer, []).append(beat)
+        now_ns = int(now * 1e9)
+        for peer, told in beats.items():
+            message = Heartbeats(now_ns, self._heard_from.get(peer, 0), 0, self.clock.wall_ms(), tuple(told))
+            self._post(peer, message, 0)
+
+    def _take_heartbeats(self, peer: int, message: Heartbeats) -> None:
+        self._hear_clock(peer, message.wall_ms)
+        echoed_at = message.echo_ns / 1e9 if message.echo_ns else None
+        accepted: list[int] = []
+        others: list[tuple[int, int]] = []
+        lsn = 0
+        for beat in message.groups:
+            group = self.groups.get(beat.group)
+            term = 0 if group is None else group.hear_heartbeat(peer, beat, echoed_at)
+            if term is None and group is not None:
+                accepted.append(beat.group)
+                lsn = max(lsn, group.journal.hard_state_lsn)
+            else:
+                others.append((beat.group, term or 0))
+        now_ns = int(self.clock.monotonic() * 1e9)
+        reply = HeartbeatReplies(
+            message.sent_at_ns, now_ns, self.clock.wall_ms(), tuple(accepted), tuple(others)
+        )
+        self._post(peer, reply, lsn)
+
+    def _take_heartbeat_replies(self, peer: int, message: HeartbeatReplies) -> None:
+        self._hear_clock(peer, message.wall_ms)
+        self._heard_from[peer] = message.sent_at_ns
+        sent_at = message.echo_ns / 1e9
+        for number in message.accepted:
+            group = self.groups.get(number)
+            if group is not None:
+                group.heartbeat_accepted(peer, sent_at)
+        for number, term in message.others:
+            group = self.groups.get(number)
+            if group is not None:
+                group.hear_term(peer, term)
+
+    def _hear_clock(self, peer: int, wall_ms: int) -> None:
+        self._wall_offsets[peer] = wall_ms - self.clock.wall_ms()
+
+    # ---- barrier rounds ------------------------------------------------------------------------------
+
+    def _take_confirm(self, peer: int, message: Confirm) -> None:
+        confirmed: list[int] = []
+        others: list[tuple[int, int]] = []
+        lsn = 0
+        for number, term in message.groups:
+            group = self.groups.get(number)
+            if group is not None and peer in group.others() and group.confirms(term):
+                confirmed.append(number)
+                lsn = max(lsn, group.journal.hard_state_lsn)
+            else:
+                others.append((number, 0 if group is None else group.term))
+        self._post(peer, ConfirmReply(message.nonce, tuple(confirmed), tuple(others)), lsn)
+
+    # ---- the WAL -------------------------------------------------------------------------------------
+
+    def _begin_sync(self, now: float) -> None:
+        if self._syncing or self._failed:
+            return
+        if now >= self._mark_at and self._wal.needs_mark:
+            self._wal.append_mark()
+        job = self._wal.begin_sync()
+        if job is None:
+            return
+        self._syncing = True
+        self._mark_at = float("inf")
+        self._runner.on_wal_thread(job.run, lambda error: self._synced(job, now, error))
+
+    def _synced(self, job: SyncJob, began: float, error: BaseException | None) -> None:
+        self._syncing = False
+        if self._closed:
+            return
+        if error is not None:
+            self._fail(error)
+            return
+        durable = self._wal.end_sync(job)
+        now = self.clock.monotonic()
+        self.syncs += 1
+        self.last_sync_seconds = now - began
+        if self.on_sync is not None:
+            self.on_sync(now - began)
+        self._mark_at = now + MARK_AFTER if self._wal.needs_mark else float("inf")
+        self._release(durable)
+        for group in self.groups.values():
+            if group.journal.has_unsynced:
+                group.synced(durable)
+        self.turn()
+
+    def _release(self, durable: int) -> None:
+        """Messages and acts whose records are durable now, in the order they were queued."""
+        held = self._held
+        while held and held[0].lsn <= durable:
+            _, peer, message, bulk = held.popleft()
+            self._transport.send(peer, message, bulk=bulk)
+        waits = self._durable_waits
+        while waits and waits[0][0] <= durable:
+            waits.popleft()[1]()
+
+    def _fail(self, error: BaseException) -> None:
+        """The disk failed. The kernel may have marked pages clean that never reached it, so nothing
+        that happened since the last good sync can be trusted, and no second try would tell (ATC'20).
+        """
+        if not self._failed:
+            self._failed = True
+            self._closed = True
+            logger.critical("the write-ahead log failed, this node stops now: %s", error)
+            self._fatal(error)
+
+    def _keep_house(self) -> None:
+        """Once a second: free segments, ask for snapshots that let them go, look for space."""
+        if self._wal.over_budget:
+            for number in self._wal.pins():
+                group = self.groups.get(number)
+                if group is not None:
+                    group.want_snapshot()
+        if self._wal.compact(self._entry_at):
+            self.call_later(MARK_AFTER, self._keep_house)
+        for job in (self._wal.free_job(), self._wal.retry_space_job() if self._wal.disk_full else None):
+            if job is not None:
+                self._runner.on_wal_thread(job, self._housekept)
+        if self._wal.disk_full:
+            self._give_up_leaderships()
+
+    def _entry_at(self, group: int, index: int) -> tuple[bytes, int]:
+        """(command, term) of an entry that the WAL copies forward."""
+        journal = self.groups[group].journal
+        command, _, term = journal[index - journal.base_index]
+        return command, term
+
+    def _housekept(self, error: BaseException | None) -> None:
+        if error is not None:
+            logger.error("old WAL segments could not be freed: %s", error)
+
+    def _give_up_leaderships(self) -> None:
+        """A full disk takes no entries: whoever has room should lead."""
+        deadline = self.clock.monotonic() + HOUSEKEEPING_EVERY
+        for group in self.groups.values():
+            if group.is_leader:
+                group.transfer(None, deadline, lambda _: None)
+
+    def close(self) -> None:
+        """Stops all groups; nothing runs after this. The WAL is the owner's to close."""
+        for group in list(self.groups.values()):
+            group.stop("the node is shutting down")
+        self._closed = True
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+            self._cancel_timer = None

@@ -1,0 +1,698 @@
+"""One group's replica on this node: proposals in, outcomes out, messages both ways.
+
+Joins the parts that each know one thing - engine (consensus state), guard (message rules), election
+(when to stand), leadership (what the followers have), proposals (who waits) - and knows the order in
+which they act. Synchronous and on the loop thread; the driver calls `receive`, `turn` and `tick`.
+
+Invariants:
+- A message that promises something leaves only when the WAL record it depends on is durable (`lsn`).
+- Every `done` of propose, barrier, wait_applied and transfer is called exactly once.
+- A replica that cannot go on (unknown entry, contradicted commit) stops and says why; it never skips.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from holdfast_raft.clock import Clock
+from holdfast_raft.contact import Contact, LeaderContact
+from holdfast_raft.election import Election, Timing
+from holdfast_raft.engine import REGULAR, Engine
+from holdfast_raft.errors import (
+    Busy,
+    DeadlinePassed,
+    DiskFull,
+    LeadershipLost,
+    NoQuorum,
+    NotLeader,
+    RaftError,
+    Stopped,
+    StoppedMidway,
+    TooLarge,
+)
+from holdfast_raft.guard import Broken
+from holdfast_raft.index_requests import IndexRequests, Waiting
+from holdfast_raft.journal import Journal
+from holdfast_raft.leadership import Leadership
+from holdfast_raft.machine import StateMachine
+from holdfast_raft.messages import (
+    Addressed,
+    Append,
+    AppendReply,
+    Gone,
+    GroupMessage,
+    Heartbeat,
+    IndexReply,
+    IndexRequest,
+    Payload,
+    PreVote,
+    PreVoteReply,
+    SnapshotChunk,
+    SnapshotReply,
+    TermNotice,
+    TimeoutNow,
+    Vote,
+    VoteReply,
+)
+from holdfast_raft.proposals import (
+    Applied,
+    AppliedDone,
+    AppliedWaits,
+    Proposal,
+    ProposalDone,
+    Proposals,
+    answer,
+)
+from holdfast_raft.readindex import BarrierRounds, Done
+from holdfast_raft.replication import Replication
+from holdfast_raft.status import GroupStatus, Role
+
+logger = logging.getLogger(__name__)
+
+ENTRY_BYTES_MAX = 3 * 1024 * 1024
+"""One value of 1 MiB with its key, its previous form and room for the container."""
+PROPOSALS_IN_FLIGHT_MAX = 1024
+PROPOSED_BYTES_MAX = 64 * 1024 * 1024
+APPLY_BYTES_A_TURN = 2 * 1024 * 1024
+APPLY_ENTRIES_A_TURN = 64
+
+
+class Surroundings(Protocol):
+    """What a group needs of its node; the driver."""
+
+    me: int
+    clock: Clock
+    timing: Timing
+    rng: random.Random
+    barriers: BarrierRounds
+
+    def send(self, peer: int, group: int, term: int, body: GroupMessage, lsn: int, bulk: bool) -> bool:
+        """Queues a message that may leave once `lsn` is durable (0: at once). False: not connected."""
+        ...
+
+    def is_connected(self, peer: int) -> bool: ...
+    def mark(self, group: Group) -> None:
+        """The group has something to do in the next turn."""
+        ...
+
+    def call_at(self, when: float, act: Callable[[], None]) -> None: ...
+    def disk_is_full(self) -> bool: ...
+    def next_request(self) -> int:
+        """A number never used before by this process."""
+        ...
+
+
+class _Transfer(NamedTuple):
+    target: int
+    deadline: float
+    done: Done
+
+
+class Group:
+    """See the module docstring. `propose`, `barrier`, `wait_applied`, `transfer` are what its owner uses."""
+
+    def __init__(
+        self, members: tuple[int, ...], journal: Journal, machine: StateMachine, node: Surroundings,
+        replication: Callable[[Group], Replication], group: int,
+    ) -> None:  # fmt: skip
+        self.id = group
+        self.members = members
+        self.machine = machine
+        self.journal = journal
+        self.engine = Engine(node.me, members, journal)
+        self.leadership: Leadership | None = None
+        self.stopped = ""
+        self.leader_changes = 0
+        self._node = node
+        self._others = tuple(member for member in members if member != node.me)
+        self._election = Election(frozenset(members), node.me, node.timing, node.rng)
+        self._replication = replication(self)
+        self._proposals = Proposals()
+        self._applied_waits = AppliedWaits()
+        self._index_requests = IndexRequests()
+        self._transfer: _Transfer | None = None
+        self._transfer_asked = False  # the target was asked to campaign
+        self._led_since = float("inf")
+        self._contact = LeaderContact()
+        self._seen_leader: int | None = None
+        self._machine_leads = False
+        # First boot: the member named first leads, so that leaders spread over the nodes as the map says.
+        fresh = self.engine.term == 0 and members[0] == node.me
+        self._election.start(node.clock.monotonic(), at_once=fresh)
+
+    # ---- what the owner asks -------------------------------------------------------------------------
+
+    @property
+    def term(self) -> int:
+        return self.engine.term
+
+    @property
+    def leader(self) -> int | None:
+        return self.engine.leader
+
+    @property
+    def applied_index(self) -> int:
+        return self.engine.applied_index
+
+    @property
+    def commit_index(self) -> int:
+        return self.engine.commit_index
+
+    @property
+    def is_leader(self) -> bool:
+        """Leads, with everything of earlier terms applied."""
+        return self._machine_leads
+
+    def can_propose(self) -> bool:
+        """Whether a proposal would be taken now; if not for the window, a turn comes when it is."""
+        return (
+            self._machine_leads
+            and self._transfer is None
+            and len(self._proposals) < PROPOSALS_IN_FLIGHT_MAX
+            and self._proposals.size_bytes < PROPOSED_BYTES_MAX
+        )
+
+    def propose(self, data: bytes, context: object, deadline: float, done: ProposalDone) -> None:
+        """Appends an entry if this replica leads.
+
+        Args:
+            data: the entry.
+            context: handed to the machine's `apply` on this replica only.
+            deadline: clock.monotonic() seconds; past it `done` gets DeadlinePassed (outcome unknown).
+            done: called exactly once with Applied or a RaftError; a refusal may come before this returns.
+        """
+        refusal = self._refusal(len(data))
+        if refusal is not None:
+            answer(done, refusal)
+            return
+        index = self.engine.append(data)
+        self._proposals.add(index, Proposal(self.engine.term, len(data), context, deadline, done))
+        self._node.mark(self)
+
+    def _refusal(self, size_bytes: int) -> RaftError | None:
+        refusal: RaftError | None = None
+        if self.stopped:
+            refusal = Stopped(self.stopped)
+        elif not self.engine.is_leader:
+            refusal = NotLeader(self.leader)
+        elif size_bytes > ENTRY_BYTES_MAX:
+            refusal = TooLarge(f"the entry has {size_bytes} bytes; at most {ENTRY_BYTES_MAX} are taken")
+        elif self._node.disk_is_full():
+            refusal = DiskFull("the data disk is full; free space and writes go on")
+        elif not self._machine_leads:
+            refusal = Busy("the start of the leadership", 20)
+        elif not self.can_propose():
+            refusal = Busy("the window of proposals", 20)
+        return refusal
+
+    def barrier(self, deadline: float, done: Done) -> None:
+        """A point from which a read is linearizable: done(index) once the leadership was confirmed by a
+        majority after this call. On the leader `index` is applied by then; on a follower wait for it.
+        """
+        if self.stopped:
+            answer(done, Stopped(self.stopped))
+        elif self.engine.is_leader:
+            if self._machine_leads:
+                self._node.barriers.join(
+                    self, deadline, lambda point: self._barrier_met(point, deadline, done)
+                )
+            else:
+                self._index_requests.hold(Waiting(deadline, done))
+            self._node.mark(self)
+        else:
+            self._ask_index(deadline, done)
+
+    def _ask_index(self, deadline: float, done: Done) -> None:
+        request = self._node.next_request()
+        if self.leader is not None and self._send(self.leader, IndexRequest(request)):
+            self._index_requests.ask(request, Waiting(deadline, done))
+        else:
+            answer(done, NotLeader(None))
+
+    def _barrier_met(self, point: int | RaftError, deadline: float, done: Done) -> None:
+        if isinstance(point, RaftError) or self.applied_index >= point:
+            answer(done, point)
+        else:
+            self.wait_applied(point, deadline, lambda error: done(point if error is None else error))
+
+    def wait_applied(self, index: int, deadline: float, done: AppliedDone) -> None:
+        """done(None) once `index` is applied here; done(error) at the deadline or when stopped."""
+        if self.applied_index >= index:
+            answer(done, None)
+        elif self.stopped:
+            answer(done, Stopped(self.stopped))
+        else:
+            self._applied_waits.add(index, deadline, done)
+
+    def transfer(self, to_node: int | None, deadline: float, done: Done) -> None:
+        """Hands the leadership over; done(node) once another leads. None: the most caught-up follower."""
+        if self.leadership is None or not self._machine_leads:
+            answer(done, NotLeader(self.leader))
+            return
+        connected = [node for node in self._others if self._node.is_connected(node)]
+        target = self.leadership.most_caught_up(connected) if to_node is None else to_node
+        if target == self._node.me:
+            answer(done, target)
+        elif target is None or target not in connected:
+            answer(
+                done, NoQuorum(f"node {target} is not connected" if target else "no follower is connected")
+            )
+        elif self._transfer is not None:
+            answer(done, Busy("the hand-over of the leadership", 100))
+        else:
+            self._transfer = _Transfer(target, deadline, done)
+            self._transfer_asked = False
+            self._node.mark(self)
+
+    def tell(self, node: int, data: bytes) -> bool:
+        """Sends bytes to the machine's owner on another node; no promise that they arrive."""
+        return self._send(node, Payload(data))
+
+    def has_quorum(self) -> bool:
+        """Whether a majority has confirmed the leader within the longest election timeout."""
+        age = self.staleness_of_leadership()
+        return age is not None and age <= self._node.timing.timeout_max
+
+    def staleness_of_leadership(self) -> float | None:
+        """Seconds since the send time of the last message of the leader a majority confirmed."""
+        now = self._node.clock.monotonic()
+        if self.leadership is not None:
+            age = now - self.leadership.confirmed_at(now)
+            return age if age != float("inf") else None
+        return self._contact.leadership_age(now)
+
+    def staleness_ms(self) -> int | None:
+        """Upper bound of the age of the applied state, ms; None: not known (protocols.md 4)."""
+        now = self._node.clock.monotonic()
+        if self.leadership is not None:
+            if not self._machine_leads or self.applied_index < self.commit_index:
+                return None
+            age = now - self.leadership.confirmed_at(now)
+            return None if age == float("inf") else int(age * 1000) + 1
+        state_age = self._contact.state_age(now, self.applied_index)
+        return None if state_age is None else int(state_age * 1000) + 1
+
+    def status(self) -> GroupStatus:
+        """The replica's figures now."""
+        return GroupStatus(
+            group=self.id,
+            role=Role.STOPPED if self.stopped else self.engine.role,
+            term=self.term,
+            leader=self.leader,
+            commit_index=self.commit_index,
+            applied_index=self.applied_index,
+            last_index=self.journal.last_index,
+            durable_index=self.journal.durable_index,
+            snapshot_index=self._replication.snapshot_index,
+            has_quorum=self.has_quorum(),
+            leader_changes=self.leader_changes,
+            log_bytes=self.journal.held_bytes,
+            stopped_because=self.stopped,
+        )
+
+    # ---- what the driver calls -----------------------------------------------------------------------
+
+    def receive(self, sender: int, message: Addressed) -> None:
+        """Takes a message of a member; what its term does not allow is dropped or answered with ours."""
+        if self.stopped or sender not in self._others:
+            return
+        body, term = message.body, message.term
+        self._node.mark(self)
+        if isinstance(body, PreVote):
+            self._take_pre_vote(sender, body)
+        elif isinstance(body, PreVoteReply):
+            self._take_pre_vote_reply(sender, term, body)
+        elif isinstance(body, Payload):
+            self.machine.received(sender, body.data)
+        elif isinstance(body, IndexRequest):
+            self._take_index_request(sender, body)
+        elif isinstance(body, IndexReply):
+            self._take_index_reply(body)
+        elif isinstance(body, Gone):
+            logger.warning("group %d is retired on node %d", self.id, sender)
+        elif term < self.term:  # D5: a reply counts only in the term in which it was said
+            if isinstance(body, Append | Vote | SnapshotChunk | TimeoutNow):
+                self._send(sender, TermNotice(), self.journal.hard_state_lsn)
+        else:
+            self._take_current(sender, term, body)
+        self._notice_change()
+
+    def _take_current(self, sender: int, term: int, body: GroupMessage) -> None:
+        """A message of the present term or a later one."""
+        if isinstance(body, Vote):
+            self._take_vote_request(sender, term, body)
+        elif isinstance(body, Append):
+            self._take_append(sender, term, body)
+        elif isinstance(body, SnapshotChunk):
+            self._hear_leader(sender, term)
+            self._replication.take_chunk(sender, body)
+        elif term > self.term:
+            self.engine.follow_nobody(term)  # a reply from the future: our term is over
+        else:
+            self._take_reply(sender, term, body)
+
+    def _take_reply(self, sender: int, term: int, body: GroupMessage) -> None:
+        """A reply, or a leader's request, of exactly the present term."""
+        if isinstance(body, AppendReply):
+            self._take_append_reply(sender, body)
+        elif isinstance(body, VoteReply):
+            if body.granted:
+                self.engine.take_vote(sender, term)
+        elif isinstance(body, TimeoutNow):
+            if sender == self.leader:
+                self._campaign(transfer=True)
+        elif isinstance(body, SnapshotReply) and self.leadership is not None:
+            self.leadership.heard(sender, self._node.clock.monotonic())
+            self._replication.take_snapshot_reply(sender, body)
+
+    def hear_heartbeat(self, sender: int, beat: Heartbeat, echoed_at: float | None) -> int | None:
+        """A leader's heartbeat; None: accepted, else the term to tell it (D17).
+
+        echoed_at: our own send time of the reply it had received before it sent this.
+        """
+        if self.stopped or sender not in self._others:
+            return 0
+        if beat.term < self.term:
+            return self.term
+        self._hear_leader(sender, beat.term)
+        before = self.commit_index
+        self.engine.hear_commit(beat.commit_index)
+        if self.commit_index > before:
+            self._node.mark(self)
+        if echoed_at is not None:
+            self._contact.heard(Contact(echoed_at, beat.quorum_age_ms / 1000, beat.commit_index))
+        self._notice_change()
+        return None
+
+    def heartbeat(self, now: float) -> Heartbeat | None:
+        """What to tell the followers, if this replica leads."""
+        if self.leadership is None or self.stopped:
+            return None
+        age = min(now - self.leadership.confirmed_at(now), 3600.0)
+        return Heartbeat(self.id, self.term, self.commit_index, self.journal.last_index, int(age * 1000) + 1)
+
+    def heartbeat_accepted(self, sender: int, sent_at: float) -> None:
+        """A follower accepted a heartbeat that this node sent at `sent_at`."""
+        if self.leadership is not None and sender in self.leadership.followers and sent_at >= self._led_since:
+            self.leadership.heard(sender, self._node.clock.monotonic(), sent_at)
+
+    def hear_term(self, sender: int, term: int) -> None:
+        """A member refused a heartbeat or a barrier with its term."""
+        if sender in self._others and term > self.term and not self.stopped:
+            self.engine.follow_nobody(term)
+            self._notice_change()
+
+    def confirms(self, term: int) -> bool:
+        """Whether this replica's term is `term`: its part of a barrier round."""
+        return not self.stopped and self.term == term
+
+    def peer_connected(self, peer: int) -> None:
+        if self.leadership is not None and peer in self.leadership.followers:
+            self._replication.reconnected(peer)
+        self._node.mark(self)
+
+    def peer_disconnected(self, peer: int, *, closed_by_peer: bool) -> None:
+        self._replication.disconnected(peer)
+        if peer == self.leader:
+            self._index_requests.fail_all(NotLeader(None))
+            if closed_by_peer and not self.stopped:
+                self.engine.follow_nobody(self.term)
+                self._notice_change()
+                now = self._node.clock.monotonic()
+                self._election.lost_leader(now)
+                self._node.call_at(self._election.due_at, lambda: self.tick(self._node.clock.monotonic()))
+
+    def loop_was_late(self, now: float) -> None:
+        """The node's loop stalled: messages may lie unread, so no silence is held against anyone yet."""
+        self._election.postpone(now)
+        if self.leadership is not None:
+            self.leadership.grace(now)
+
+    def tick(self, now: float) -> None:
+        """What time asks for; called every heartbeat and when an election is due."""
+        if self.stopped:
+            return
+        self._proposals.expire(now)
+        self._applied_waits.expire(now)
+        self._index_requests.expire(now)
+        if self._transfer is not None and self._transfer.deadline <= now:
+            self._end_transfer(DeadlinePassed("the follower did not take over in time"))
+        if self.leadership is not None:
+            if not self.leadership.heard_quorum(now, self._node.timing.timeout_max):
+                logger.warning(
+                    "group %d: no majority answers; stepping down from term %d", self.id, self.term
+                )
+                self.engine.follow_nobody(self.term)
+            else:
+                self._replication.tick()
+        elif now >= self._election.due_at:
+            self._ask_for_support(now)
+        self._notice_change()
+
+    def turn(self) -> None:
+        """Everything there is to do now: propose, replicate, commit, apply, snapshot."""
+        if self.stopped:
+            return
+        self.machine.turn()
+        if self.leadership is not None:
+            if self.engine.commit(self.leadership.committed_index(self.journal.durable_index)):
+                self._replication.commit_rose()
+            self._replication.send()
+            self._advance_transfer()
+        self._apply()
+        self._replication.step()
+
+    def want_snapshot(self) -> None:
+        """The WAL asks for one: this group's entries keep its oldest segment alive."""
+        self._replication.want_snapshot()
+
+    def synced(self, durable_lsn: int) -> None:
+        """The WAL is durable up to there."""
+        self.journal.synced(durable_lsn)
+        self._node.mark(self)
+
+    def installed(self, index: int) -> None:
+        """The state machine now stands at a snapshot: entries up to `index` were never applied here."""
+        self._applied_waits.reached(index)
+        self._node.mark(self)
+
+    def stop(self, why: str) -> None:
+        """Ends the replica for good; everyone who waits is told."""
+        if self.stopped:
+            return
+        self.stopped = why
+        self._replication.close()
+        self._proposals.fail_all(StoppedMidway(why))
+        self._applied_waits.fail_all(Stopped(why))
+        self._node.barriers.drop(self.id, Stopped(why))
+        self._index_requests.fail_all(Stopped(why))
+        self._end_transfer(Stopped(why))
+        self.leadership = None
+        self._set_machine_leads(False)
+        self.machine.close()
+        self.engine.close()
+
+    # ---- elections -----------------------------------------------------------------------------------
+
+    def _ask_for_support(self, now: float) -> None:
+        next_term = self.term + 1
+        if self._election.ask(now, next_term):
+            self._campaign(transfer=False)
+            return
+        asked = PreVote(next_term, self.journal.last_index, self.journal.last_term)
+        for peer in self._others:
+            self._send(peer, asked)
+
+    def _take_pre_vote(self, sender: int, asked: PreVote) -> None:
+        now = self._node.clock.monotonic()
+        granted = not self._hears_followers(now) and self._election.supports(
+            now,
+            next_term=asked.next_term,
+            current_term=self.term,
+            candidate_log=(asked.last_term, asked.last_index),
+            own_log=(self.journal.last_term, self.journal.last_index),
+        )
+        self._send(sender, PreVoteReply(asked.next_term, granted), self.journal.hard_state_lsn)
+
+    def _take_pre_vote_reply(self, sender: int, term: int, reply: PreVoteReply) -> None:
+        if reply.granted:
+            if not self.engine.is_leader and self._election.supported(sender, reply.next_term):
+                self._campaign(transfer=False)
+        elif term > self.term:
+            self.engine.follow_nobody(term)
+
+    def _campaign(self, *, transfer: bool) -> None:
+        self._election.campaigned(self._node.clock.monotonic())
+        self.engine.campaign()
+        asked = Vote(self.journal.last_index, self.journal.last_term, transfer)
+        for peer in self._others:
+            self._send(peer, asked, self.journal.hard_state_lsn)
+        self._notice_change()
+
+    def _take_vote_request(self, sender: int, term: int, vote: Vote) -> None:
+        now = self._node.clock.monotonic()
+        sticky = self._election.hears_leader(now) or self._hears_followers(now)
+        if sticky and not vote.transfer:
+            return  # D17, D21: a leader that is heard is not deposed by whoever asks
+        if self.engine.take_vote_request(sender, term, vote):
+            self._election.campaigned(now)
+            self._send(sender, VoteReply(granted=True), self.journal.hard_state_lsn)
+
+    def _hears_followers(self, now: float) -> bool:
+        """Whether this replica leads and a majority answers it."""
+        return self.leadership is not None and self.leadership.heard_quorum(
+            now, self._node.timing.timeout_min
+        )
+
+    def _hear_leader(self, sender: int, term: int) -> None:
+        self.engine.hear_leader(sender, term)
+        self._election.heard_leader(self._node.clock.monotonic())
+
+    def _notice_change(self) -> None:
+        """Draws the consequences when the engine's role, term or leader is not what it was."""
+        engine = self.engine
+        if self.leadership is not None and not (engine.is_leader and engine.term == self.leadership.term):
+            self._stop_leading()
+        if engine.is_leader and self.leadership is None:
+            self._start_leading()
+        if engine.leader != self._seen_leader:
+            self._seen_leader = engine.leader
+            self._contact.forget()
+            if engine.leader is not None:
+                self.leader_changes += 1
+                if self._transfer is not None and engine.leader != self._node.me:
+                    self._end_transfer(engine.leader)
+
+    def _start_leading(self) -> None:
+        now = self._node.clock.monotonic()
+        self._led_since = now
+        self.leadership = Leadership(self.term, self._others, self.engine.noop_index, now)
+        logger.info("group %d: leading in term %d from index %d", self.id, self.term, self.engine.noop_index)
+        self._index_requests.fail_all(NotLeader(None))
+        self._node.mark(self)
+
+    def _stop_leading(self) -> None:
+        self.leadership = None
+        self._replication.stopped_leading()
+        self._set_machine_leads(False)
+        self._election.start(self._node.clock.monotonic(), at_once=False)
+        self._proposals.fail_all(LeadershipLost("the leadership ended while the entry was under way"))
+        self._node.barriers.drop(self.id, NotLeader(self.leader))
+        self._index_requests.fail_all(NotLeader(self.leader))
+
+    def _set_machine_leads(self, leads: bool) -> None:
+        if leads != self._machine_leads:
+            self._machine_leads = leads
+            self.machine.role_changed(leads)
+
+    # ---- replication ---------------------------------------------------------------------------------
+
+    def _take_append(self, sender: int, term: int, append: Append) -> None:
+        reply = self.engine.take_append(sender, term, append)
+        self._election.heard_leader(self._node.clock.monotonic())
+        if isinstance(reply, Broken):
+            self.stop(reply.why)
+            return
+        self._send(sender, reply, self.journal.appended_lsn if reply.matched else 0)
+
+    def _take_append_reply(self, sender: int, reply: AppendReply) -> None:
+        if self.leadership is None:
+            return
+        self.leadership.heard(sender, self._node.clock.monotonic())
+        self.leadership.followers[sender].replied(reply)
+
+    def _apply(self) -> None:
+        """Applies committed entries, a bounded piece a turn."""
+        engine, machine = self.engine, self.machine
+        entries = engine.unapplied(APPLY_BYTES_A_TURN, APPLY_ENTRIES_A_TURN)
+        for command, index, term in entries:
+            proposal = self._proposals.take(index, term)
+            result: object = None
+            if command[:1] == REGULAR:
+                try:
+                    result = machine.apply(index, term, command[1:], proposal.context if proposal else None)
+                except Exception as error:
+                    logger.exception("group %d: entry %d cannot be applied", self.id, index)
+                    if proposal is not None:
+                        answer(proposal.done, StoppedMidway("the replica stopped at this entry"))
+                    self.stop(f"entry {index} of term {term} cannot be applied: {error}")
+                    return
+            engine.applied(index)
+            if proposal is not None:
+                answer(proposal.done, Applied(index, term, result))
+            if self.stopped:
+                return
+        if entries:
+            self._replication.applied(sum(len(entry[0]) for entry in entries))
+            self._applied_waits.reached(engine.applied_index)
+            if engine.commit_index > engine.applied_index:
+                self._node.mark(self)
+        if (
+            self.leadership is not None
+            and not self._machine_leads
+            and engine.applied_index >= engine.noop_index
+        ):
+            self._begin_serving()
+
+    def _begin_serving(self) -> None:
+        self._set_machine_leads(True)
+        for waiting in self._index_requests.release():
+            self.barrier(waiting.deadline, waiting.done)
+        self._node.mark(self)
+
+    # ---- barriers: Leadership of readindex.BarrierRounds ---------------------------------------------
+
+    def barrier_point(self) -> tuple[int, int] | RaftError:
+        if self.stopped:
+            return Stopped(self.stopped)
+        if self.leadership is None or not self._machine_leads:
+            return NotLeader(self.leader)
+        return self.term, self.commit_index
+
+    def others(self) -> tuple[int, ...]:
+        return self._others
+
+    def confirmed(self, sent_at: float) -> None:
+        """A barrier round that this node sent at `sent_at` was confirmed by a majority."""
+        if self.leadership is not None:
+            self.leadership.round_confirmed(sent_at)
+
+    def _take_index_request(self, sender: int, asked: IndexRequest) -> None:
+        def reply(point: int | RaftError) -> None:
+            ok = not isinstance(point, RaftError)
+            if ok:
+                self._replication.tell_commit(sender)
+            self._send(sender, IndexReply(asked.request, ok, 0 if isinstance(point, RaftError) else point))
+
+        if self.engine.is_leader:
+            self.barrier(self._node.clock.monotonic() + self._node.timing.timeout_max, reply)
+        else:
+            reply(NotLeader(None))
+
+    def _take_index_reply(self, reply: IndexReply) -> None:
+        self._index_requests.answered(reply.request, reply.index if reply.ok else NotLeader(self.leader))
+
+    # ---- leader transfer -----------------------------------------------------------------------------
+
+    def _advance_transfer(self) -> None:
+        """D28: intake has stopped; once the target has everything it is asked to campaign."""
+        if self._transfer is None or self.leadership is None or self._transfer_asked:
+            return
+        if self.leadership.followers[self._transfer.target].match == self.journal.last_index:
+            self._transfer_asked = self._send(self._transfer.target, TimeoutNow())
+
+    def _end_transfer(self, outcome: int | RaftError) -> None:
+        if self._transfer is not None:
+            done, self._transfer = self._transfer.done, None
+            answer(done, outcome)
+
+    # ---- small things --------------------------------------------------------------------------------
+
+    def _send(self, peer: int, body: GroupMessage, lsn: int = 0) -> bool:
+        return self._node.send(peer, self.id, self.term, body, lsn, bulk=False)
+
+    def __repr__(self) -> str:
+        return f"<Group {self.id} {self.engine.role.value} term {self.term} applied {self.applied_index}>"

@@ -1,0 +1,112 @@
+"""When a replica stands, and whom it supports."""
+
+from __future__ import annotations
+
+import random
+
+from holdfast_raft.election import Election, Timing
+
+TIMING = Timing()
+
+
+def election(now: float = 100.0, *, at_once: bool = False) -> Election:
+    made = Election(frozenset({1, 2, 3}), 1, TIMING, random.Random(1))
+    made.start(now, at_once=at_once)
+    return made
+
+
+def supports(made: Election, now: float, *, next_term: int = 6, candidate: tuple[int, int] = (5, 10)) -> bool:
+    return made.supports(now, next_term=next_term, current_term=5, candidate_log=candidate, own_log=(5, 10))
+
+
+def test_a_silent_leader_is_given_a_random_time_between_the_bounds() -> None:
+    """The timeout after hearing a leader lies between timeout_min and timeout_max."""
+    made = election()
+    for _ in range(100):
+        made.heard_leader(200.0)
+        assert 200.0 + TIMING.timeout_min <= made.due_at <= 200.0 + TIMING.timeout_max
+
+
+def test_the_member_meant_to_lead_a_new_group_stands_at_once() -> None:
+    """at_once makes the first election due now."""
+    assert election(at_once=True).due_at == 100.0
+
+
+def test_nobody_is_supported_while_a_leader_is_heard() -> None:
+    """Stickiness lasts the shortest election timeout after the leader spoke."""
+    made = election()
+    made.heard_leader(200.0)
+
+    assert not supports(made, 200.0 + TIMING.timeout_min - 0.01)
+    assert supports(made, 200.0 + TIMING.timeout_min + 0.01)
+
+
+def test_a_closed_connection_of_the_leader_ends_stickiness_at_once() -> None:
+    """A killed leader is replaced without waiting for the timeout."""
+    made = election()
+    made.heard_leader(200.0)
+
+    made.lost_leader(200.1)
+
+    assert supports(made, 200.1)
+    assert made.due_at <= 200.1 + TIMING.lost_leader_jitter
+
+
+def test_a_late_loop_holds_no_silence_against_the_leader() -> None:
+    """After a pause the election waits until the inbox can have been read."""
+    made = election()
+    made.heard_leader(200.0)
+
+    made.postpone(203.0)
+
+    assert made.due_at >= 203.0 + 2 * TIMING.heartbeat
+    assert made.hears_leader(203.0)
+
+
+def test_only_a_newer_term_and_a_log_as_good_as_ours_are_supported() -> None:
+    """Raft 5.4.1, and a pre-vote for a term that is over is worth nothing."""
+    made = election()
+
+    assert supports(made, 200.0, candidate=(5, 10))
+    assert supports(made, 200.0, candidate=(6, 2))
+    assert not supports(made, 200.0, candidate=(5, 9))
+    assert not supports(made, 200.0, candidate=(4, 99))
+    assert not supports(made, 200.0, next_term=5)
+
+
+def test_pre_votes_complete_a_majority_once_and_only_for_the_term_asked() -> None:
+    """Strangers, repeats and other terms do not count; a majority is announced once."""
+    made = election()
+
+    assert not made.ask(200.0, 6)
+    assert not made.supported(2, 5)
+    assert not made.supported(9, 6)
+    assert not made.supported(1, 6)
+    assert made.supported(2, 6)
+    assert not made.supported(3, 6)
+
+
+def test_hearing_a_leader_ends_the_asking() -> None:
+    """A pre-vote that arrives after a leader spoke starts no campaign."""
+    made = election()
+    made.ask(200.0, 6)
+
+    made.heard_leader(200.01)
+
+    assert not made.supported(2, 6)
+
+
+def test_a_group_of_one_needs_nobody() -> None:
+    """The own support is a majority."""
+    made = Election(frozenset({1}), 1, TIMING, random.Random(1))
+
+    assert made.ask(1.0, 1)
+
+
+def test_a_campaign_gets_a_timeout_before_the_next_asking() -> None:
+    """Campaigns do not follow each other without a pause."""
+    made = election()
+
+    made.campaigned(300.0)
+
+    assert made.due_at >= 300.0 + TIMING.timeout_min

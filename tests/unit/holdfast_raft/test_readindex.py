@@ -1,0 +1,210 @@
+"""Barrier rounds: what proves a linearizable read."""
+
+from __future__ import annotations
+
+from holdfast_raft.errors import DeadlinePassed, NotLeader, RaftError
+from holdfast_raft.messages import Confirm, ConfirmReply, Nonce
+from holdfast_raft.readindex import BarrierRounds
+
+
+class Leader:
+    """A group led here."""
+
+    def __init__(self, group: int = 2, others: tuple[int, ...] = (2, 3)) -> None:
+        self.id = group
+        self.point: tuple[int, int] | RaftError = (5, 10)
+        self.confirmed_at: list[float] = []
+        self._others = others
+
+    def barrier_point(self) -> tuple[int, int] | RaftError:
+        return self.point
+
+    def others(self) -> tuple[int, ...]:
+        return self._others
+
+    def confirmed(self, sent_at: float) -> None:
+        self.confirmed_at.append(sent_at)
+
+
+def rounds() -> BarrierRounds:
+    return BarrierRounds(boot=7, patience=0.05)
+
+
+def yes(confirm: Confirm) -> ConfirmReply:
+    return ConfirmReply(confirm.nonce, tuple(group for group, _ in confirm.groups), ())
+
+
+def late() -> RaftError:
+    return DeadlinePassed("late")
+
+
+def test_one_message_to_each_peer_covers_all_groups_with_reads() -> None:
+    """A round asks once for each pair of nodes, whatever the number of groups."""
+    book, a, b, out = rounds(), Leader(2), Leader(3), []
+    book.join(a, 9.0, out.append)
+    book.join(b, 9.0, out.append)
+
+    sent = book.start(1.0)
+
+    assert sent == {peer: Confirm(Nonce(7, 1), ((2, 5), (3, 5))) for peer in (2, 3)}
+    book.replied(2, yes(sent[2]))
+    assert out == [10, 10]
+    assert a.confirmed_at == [1.0]
+
+
+def test_a_read_that_comes_during_a_round_waits_for_the_next() -> None:
+    """A round that began before a read says nothing about it."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, lambda point: out.append(("first", point)))
+    sent = book.start(1.0)
+    book.join(leader, 9.0, lambda point: out.append(("second", point)))
+    assert book.start(1.0) == {}
+
+    leader.point = (5, 20)
+    book.replied(2, yes(sent[2]))
+
+    assert out == [("first", 10)]
+    again = book.start(1.1)
+    assert again[2].nonce != sent[2].nonce
+    book.replied(3, yes(again[3]))
+    assert out == [("first", 10), ("second", 20)]
+
+
+def test_the_answer_to_an_earlier_round_confirms_nothing() -> None:
+    """A nonce is never used twice, also not for a round that is repeated (etcd 20418)."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, out.append)
+    first = book.start(1.0)
+    book.tick(1.2, late)
+    second = book.start(1.2)
+
+    book.replied(2, yes(first[2]))
+    assert out == []
+    book.replied(2, yes(second[2]))
+    assert out == [10]
+
+
+def test_the_commit_index_is_that_of_the_rounds_start() -> None:
+    """What commits during the round does not belong to it."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, out.append)
+    sent = book.start(1.0)
+
+    leader.point = (5, 99)
+    book.replied(2, yes(sent[2]))
+
+    assert out == [10]
+
+
+def test_a_leadership_that_ended_meanwhile_confirms_nothing() -> None:
+    """Leader and term are checked again at the end."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, out.append)
+    sent = book.start(1.0)
+
+    leader.point = NotLeader(3)
+    book.replied(2, yes(sent[2]))
+
+    assert isinstance(out[0], NotLeader)
+
+
+def test_a_new_term_of_the_same_leader_starts_over() -> None:
+    """Confirmation of term 5 does not hold in term 7; the read joins the next round."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, out.append)
+    sent = book.start(1.0)
+    leader.point = (7, 30)
+    book.replied(2, yes(sent[2]))
+    assert out == []
+
+    again = book.start(1.1)
+    book.replied(2, yes(again[2]))
+    assert out == [30]
+
+
+def test_one_peer_counts_once() -> None:
+    """Five members need two others; one of them answering twice is one."""
+    book, leader, out = rounds(), Leader(others=(2, 3, 4, 5)), []
+    book.join(leader, 9.0, out.append)
+    sent = book.start(1.0)
+
+    book.replied(2, yes(sent[2]))
+    book.replied(2, yes(sent[2]))
+    book.replied(9, yes(sent[2]))
+    assert out == []
+    book.replied(3, yes(sent[3]))
+    assert out == [10]
+
+
+def test_a_group_a_peer_does_not_name_is_a_no() -> None:
+    """Silence about a group confirms nothing."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, out.append)
+    sent = book.start(1.0)
+
+    book.replied(2, ConfirmReply(sent[2].nonce, (), ((2, 6),)))
+    book.replied(3, ConfirmReply(sent[3].nonce, (99,), ()))
+
+    assert out == []
+
+
+def test_a_group_without_a_majority_does_not_hold_up_the_others() -> None:
+    """After its patience a round ends; what is missing joins the next."""
+    book, lost, fine, out = rounds(), Leader(2, (4,)), Leader(3, (2,)), []
+    book.join(lost, 9.0, lambda point: out.append(("lost", point)))
+    book.join(fine, 9.0, lambda point: out.append(("fine", point)))
+    sent = book.start(1.0)
+    book.replied(2, yes(sent[2]))
+    book.join(fine, 9.0, lambda point: out.append(("fine again", point)))
+    assert book.start(1.01) == {}
+
+    book.tick(1.06, late)
+    again = book.start(1.06)
+    book.replied(2, yes(again[2]))
+
+    assert out == [("fine", 10), ("fine again", 10)]
+    assert dict(again[4].groups) == {2: 5}
+
+
+def test_reads_end_at_their_deadline() -> None:
+    """A read that no round could confirm in time is told so."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 1.5, out.append)
+    book.start(1.0)
+
+    book.tick(1.6, late)
+    book.tick(1.7, late)
+
+    assert isinstance(out[0], DeadlinePassed)
+
+
+def test_a_group_that_stops_leading_answers_its_reads() -> None:
+    """drop ends those of the running round and those of the next."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, out.append)
+    book.start(1.0)
+    book.join(leader, 9.0, out.append)
+
+    book.drop(2, NotLeader(3))
+
+    assert [type(o) for o in out] == [NotLeader, NotLeader]
+    assert not book.has_waiting
+
+
+def test_a_group_of_one_is_its_own_majority() -> None:
+    """No message is needed."""
+    book, leader, out = rounds(), Leader(others=()), []
+    book.join(leader, 9.0, out.append)
+
+    assert book.start(1.0) == {}
+    assert out == [10]
+
+
+def test_a_replica_that_does_not_lead_asks_nobody() -> None:
+    """Reads that wait for a leadership that is gone are refused when the round would start."""
+    book, leader, out = rounds(), Leader(), []
+    leader.point = NotLeader(None)
+    book.join(leader, 9.0, out.append)
+
+    assert book.start(1.0) == {}
+    assert isinstance(out[0], NotLeader)
