@@ -157,10 +157,7 @@ def error(
 ) -> HoldfastError:
     """Makes the error of the class that fits reason and outcome."""
     kind: type[HoldfastError]
-    if outcome is Outcome.UNKNOWN:
-        kind = UnknownOutcomeError
-    else:
-        kind = _BY_REASON.get(reason, RefusedError)
+    kind = UnknownOutcomeError if outcome is Outcome.UNKNOWN else _BY_REASON.get(reason, RefusedError)
     return kind(
         reason,
         message,

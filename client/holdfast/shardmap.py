@@ -6,6 +6,7 @@ key to the last.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -31,7 +32,7 @@ class Shard(NamedTuple):
     leader: int  # node id as far as the teller knew; 0 = not known
 
     def address_of(self, node: int) -> str | None:
-        """gRPC address of the replica on `node`."""
+        """GRPC address of the replica on `node`."""
         return next((r.address for r in self.replicas if r.node == node), None)
 
     def span(self) -> tuple[bytes, bytes]:
@@ -91,7 +92,7 @@ def _check_row(namespace: str, row: list[Shard]) -> None:
     """Raises ValueError unless the shards cover the namespace without gap or overlap."""
     if row[0].range.start != b"" or row[-1].range.end != b"":
         raise ValueError(f"shards of namespace {namespace!r} do not cover all keys")
-    for left, right in zip(row, row[1:], strict=False):
+    for left, right in itertools.pairwise(row):
         if left.range.end != right.range.start or not left.range.end:
             raise ValueError(
                 f"shards {left.group} and {right.group} of namespace {namespace!r} do not meet:"

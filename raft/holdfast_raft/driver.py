@@ -27,6 +27,7 @@ from holdfast_raft.clock import Clock
 from holdfast_raft.election import Timing
 from holdfast_raft.errors import DeadlinePassed
 from holdfast_raft.group import Group
+from holdfast_raft.heartbeats import HeartbeatExchange
 from holdfast_raft.journal import Journal
 from holdfast_raft.machine import CorruptImage, StateMachine
 from holdfast_raft.messages import (
@@ -34,7 +35,6 @@ from holdfast_raft.messages import (
     Confirm,
     ConfirmReply,
     GroupMessage,
-    Heartbeat,
     HeartbeatReplies,
     Heartbeats,
     NodeMessage,
@@ -132,8 +132,7 @@ class Driver:
         self._cancel_timer: Callable[[], None] | None = None
         self._timer_at = float("inf")
         self._syncing = False
-        self._wall_offsets: dict[int, int] = {}
-        self._heard_from: dict[int, int] = {}  # peer -> sent_at_ns of its last heartbeat reply
+        self._heartbeats = HeartbeatExchange(self.groups, clock, self._post)
         now = clock.monotonic()
         self._next_tick = now
         self._next_housekeeping = now + HOUSEKEEPING_EVERY
@@ -256,13 +255,6 @@ class Driver:
         else:
             self._durable_waits.append((lsn, act))
 
-    def wake(self) -> None:
-        """A state machine may have something to propose: every group led here gets a turn."""
-        for group in self.groups.values():
-            if group.is_leader:
-                self._marked[group.id] = group
-        self.wake_soon()
-
     def wake_soon(self) -> None:
         """Asks for a turn in the next pass of the loop."""
         if not self._turn_soon and not self._closed:
@@ -271,7 +263,11 @@ class Driver:
 
     def wall_offsets(self) -> dict[int, int]:
         """Each connected peer's wall clock minus ours, ms, as its last heartbeat or reply said."""
-        return {peer: ms for peer, ms in self._wall_offsets.items() if self._transport.is_connected(peer)}
+        return {
+            peer: ms
+            for peer, ms in self._heartbeats.wall_offsets_ms.items()
+            if self._transport.is_connected(peer)
+        }
 
     # ---- Receiver: what the transport tells ----------------------------------------------------------
 
@@ -295,6 +291,7 @@ class Driver:
     def _peer_gone(self, peer: int, closed_by_peer: bool) -> None:
         if self._transport.is_connected(peer):
             closed_by_peer = False
+        self._heartbeats.disconnected(peer)
         for group in self.groups.values():
             group.peer_disconnected(peer, closed_by_peer=closed_by_peer)
 
@@ -343,9 +340,9 @@ class Driver:
             if group is not None:  # protocols.md 6: no message ever creates a replica
                 group.receive(peer, message)
         elif isinstance(message, Heartbeats):
-            self._take_heartbeats(peer, message)
+            self._heartbeats.take(peer, message)
         elif isinstance(message, HeartbeatReplies):
-            self._take_heartbeat_replies(peer, message)
+            self._heartbeats.take_replies(peer, message)
         elif isinstance(message, Confirm):
             self._take_confirm(peer, message)
         else:
@@ -370,7 +367,7 @@ class Driver:
         for group in self.groups.values():
             group.tick(now)
         self.barriers.tick(now, lambda: DeadlinePassed("the deadline passed before the read was confirmed"))
-        self._send_heartbeats(now)
+        self._heartbeats.send(now)
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_EVERY
             self._keep_house()
@@ -393,56 +390,6 @@ class Driver:
     def _timer_fired(self) -> None:
         self._cancel_timer = None
         self.wake_soon()
-
-    # ---- heartbeats ----------------------------------------------------------------------------------
-
-    def _send_heartbeats(self, now: float) -> None:
-        beats: dict[int, list[Heartbeat]] = {}
-        for group in self.groups.values():
-            beat = group.heartbeat(now)
-            if beat is not None:
-                for peer in group.others():
-                    beats.setdefault(peer, []).append(beat)
-        now_ns = int(now * 1e9)
-        for peer, told in beats.items():
-            message = Heartbeats(now_ns, self._heard_from.get(peer, 0), 0, self.clock.wall_ms(), tuple(told))
-            self._post(peer, message, 0)
-
-    def _take_heartbeats(self, peer: int, message: Heartbeats) -> None:
-        self._hear_clock(peer, message.wall_ms)
-        echoed_at = message.echo_ns / 1e9 if message.echo_ns else None
-        accepted: list[int] = []
-        others: list[tuple[int, int]] = []
-        lsn = 0
-        for beat in message.groups:
-            group = self.groups.get(beat.group)
-            term = 0 if group is None else group.hear_heartbeat(peer, beat, echoed_at)
-            if term is None and group is not None:
-                accepted.append(beat.group)
-                lsn = max(lsn, group.journal.hard_state_lsn)
-            else:
-                others.append((beat.group, term or 0))
-        now_ns = int(self.clock.monotonic() * 1e9)
-        reply = HeartbeatReplies(
-            message.sent_at_ns, now_ns, self.clock.wall_ms(), tuple(accepted), tuple(others)
-        )
-        self._post(peer, reply, lsn)
-
-    def _take_heartbeat_replies(self, peer: int, message: HeartbeatReplies) -> None:
-        self._hear_clock(peer, message.wall_ms)
-        self._heard_from[peer] = message.sent_at_ns
-        sent_at = message.echo_ns / 1e9
-        for number in message.accepted:
-            group = self.groups.get(number)
-            if group is not None:
-                group.heartbeat_accepted(peer, sent_at)
-        for number, term in message.others:
-            group = self.groups.get(number)
-            if group is not None:
-                group.hear_term(peer, term)
-
-    def _hear_clock(self, peer: int, wall_ms: int) -> None:
-        self._wall_offsets[peer] = wall_ms - self.clock.wall_ms()
 
     # ---- barrier rounds ------------------------------------------------------------------------------
 

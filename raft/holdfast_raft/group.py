@@ -15,15 +15,15 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from holdfast_raft.candidacy import Candidacy
 from holdfast_raft.clock import Clock
 from holdfast_raft.contact import Contact, LeaderContact
 from holdfast_raft.election import Election, Timing
 from holdfast_raft.engine import REGULAR, Engine
 from holdfast_raft.errors import (
     Busy,
-    DeadlinePassed,
     DiskFull,
     LeadershipLost,
     NoQuorum,
@@ -34,6 +34,7 @@ from holdfast_raft.errors import (
     TooLarge,
 )
 from holdfast_raft.guard import Broken
+from holdfast_raft.handover import Handover
 from holdfast_raft.index_requests import IndexRequests, Waiting
 from holdfast_raft.journal import Journal
 from holdfast_raft.leadership import Leadership
@@ -105,12 +106,6 @@ class Surroundings(Protocol):
         ...
 
 
-class _Transfer(NamedTuple):
-    target: int
-    deadline: float
-    done: Done
-
-
 class Group:
     """See the module docstring. `propose`, `barrier`, `wait_applied`, `transfer` are what its owner uses."""
 
@@ -129,19 +124,20 @@ class Group:
         self._node = node
         self._others = tuple(member for member in members if member != node.me)
         self._election = Election(frozenset(members), node.me, node.timing, node.rng)
+        self._candidacy = Candidacy(self, self._election, node.timing, node.clock, self._send)
         self._replication = replication(self)
         self._proposals = Proposals()
         self._applied_waits = AppliedWaits()
         self._index_requests = IndexRequests()
-        self._transfer: _Transfer | None = None
-        self._transfer_asked = False  # the target was asked to campaign
+        self._handover = Handover()
         self._led_since = float("inf")
         self._contact = LeaderContact()
         self._seen_leader: int | None = None
         self._machine_leads = False
         # First boot: the member named first leads, so that leaders spread over the nodes as the map says.
-        fresh = self.engine.term == 0 and members[0] == node.me
-        self._election.start(node.clock.monotonic(), at_once=fresh)
+        # A group of one has nobody to wait for.
+        at_once = (self.engine.term == 0 and members[0] == node.me) or len(members) == 1
+        self._election.start(node.clock.monotonic(), at_once=at_once)
 
     # ---- what the owner asks -------------------------------------------------------------------------
 
@@ -170,7 +166,7 @@ class Group:
         """Whether a proposal would be taken now; if not for the window, a turn comes when it is."""
         return (
             self._machine_leads
-            and self._transfer is None
+            and not self._handover.under_way
             and len(self._proposals) < PROPOSALS_IN_FLIGHT_MAX
             and self._proposals.size_bytes < PROPOSED_BYTES_MAX
         )
@@ -260,11 +256,10 @@ class Group:
             answer(
                 done, NoQuorum(f"node {target} is not connected" if target else "no follower is connected")
             )
-        elif self._transfer is not None:
+        elif self._handover.under_way:
             answer(done, Busy("the hand-over of the leadership", 100))
         else:
-            self._transfer = _Transfer(target, deadline, done)
-            self._transfer_asked = False
+            self._handover.begin(target, deadline, done)
             self._node.mark(self)
 
     def tell(self, node: int, data: bytes) -> bool:
@@ -322,9 +317,9 @@ class Group:
         body, term = message.body, message.term
         self._node.mark(self)
         if isinstance(body, PreVote):
-            self._take_pre_vote(sender, body)
+            self._candidacy.take_pre_vote(sender, body)
         elif isinstance(body, PreVoteReply):
-            self._take_pre_vote_reply(sender, term, body)
+            self._candidacy.take_pre_vote_reply(sender, term, body)
         elif isinstance(body, Payload):
             self.machine.received(sender, body.data)
         elif isinstance(body, IndexRequest):
@@ -343,7 +338,7 @@ class Group:
     def _take_current(self, sender: int, term: int, body: GroupMessage) -> None:
         """A message of the present term or a later one."""
         if isinstance(body, Vote):
-            self._take_vote_request(sender, term, body)
+            self._candidacy.take_vote_request(sender, term, body)
         elif isinstance(body, Append):
             self._take_append(sender, term, body)
         elif isinstance(body, SnapshotChunk):
@@ -363,7 +358,7 @@ class Group:
                 self.engine.take_vote(sender, term)
         elif isinstance(body, TimeoutNow):
             if sender == self.leader:
-                self._campaign(transfer=True)
+                self._candidacy.campaign(transfer=True)
         elif isinstance(body, SnapshotReply) and self.leadership is not None:
             self.leadership.heard(sender, self._node.clock.monotonic())
             self._replication.take_snapshot_reply(sender, body)
@@ -438,8 +433,7 @@ class Group:
         self._proposals.expire(now)
         self._applied_waits.expire(now)
         self._index_requests.expire(now)
-        if self._transfer is not None and self._transfer.deadline <= now:
-            self._end_transfer(DeadlinePassed("the follower did not take over in time"))
+        self._handover.expire(now)
         if self.leadership is not None:
             if not self.leadership.heard_quorum(now, self._node.timing.timeout_max):
                 logger.warning(
@@ -449,7 +443,7 @@ class Group:
             else:
                 self._replication.tick()
         elif now >= self._election.due_at:
-            self._ask_for_support(now)
+            self._candidacy.ask_for_support(now)
         self._notice_change()
 
     def turn(self) -> None:
@@ -461,7 +455,7 @@ class Group:
             if self.engine.commit(self.leadership.committed_index(self.journal.durable_index)):
                 self._replication.commit_rose()
             self._replication.send()
-            self._advance_transfer()
+            self._advance_handover()
         self._apply()
         self._replication.step()
 
@@ -489,63 +483,13 @@ class Group:
         self._applied_waits.fail_all(Stopped(why))
         self._node.barriers.drop(self.id, Stopped(why))
         self._index_requests.fail_all(Stopped(why))
-        self._end_transfer(Stopped(why))
+        self._handover.end(Stopped(why))
         self.leadership = None
         self._set_machine_leads(False)
         self.machine.close()
         self.engine.close()
 
-    # ---- elections -----------------------------------------------------------------------------------
-
-    def _ask_for_support(self, now: float) -> None:
-        next_term = self.term + 1
-        if self._election.ask(now, next_term):
-            self._campaign(transfer=False)
-            return
-        asked = PreVote(next_term, self.journal.last_index, self.journal.last_term)
-        for peer in self._others:
-            self._send(peer, asked)
-
-    def _take_pre_vote(self, sender: int, asked: PreVote) -> None:
-        now = self._node.clock.monotonic()
-        granted = not self._hears_followers(now) and self._election.supports(
-            now,
-            next_term=asked.next_term,
-            current_term=self.term,
-            candidate_log=(asked.last_term, asked.last_index),
-            own_log=(self.journal.last_term, self.journal.last_index),
-        )
-        self._send(sender, PreVoteReply(asked.next_term, granted), self.journal.hard_state_lsn)
-
-    def _take_pre_vote_reply(self, sender: int, term: int, reply: PreVoteReply) -> None:
-        if reply.granted:
-            if not self.engine.is_leader and self._election.supported(sender, reply.next_term):
-                self._campaign(transfer=False)
-        elif term > self.term:
-            self.engine.follow_nobody(term)
-
-    def _campaign(self, *, transfer: bool) -> None:
-        self._election.campaigned(self._node.clock.monotonic())
-        self.engine.campaign()
-        asked = Vote(self.journal.last_index, self.journal.last_term, transfer)
-        for peer in self._others:
-            self._send(peer, asked, self.journal.hard_state_lsn)
-        self._notice_change()
-
-    def _take_vote_request(self, sender: int, term: int, vote: Vote) -> None:
-        now = self._node.clock.monotonic()
-        sticky = self._election.hears_leader(now) or self._hears_followers(now)
-        if sticky and not vote.transfer:
-            return  # D17, D21: a leader that is heard is not deposed by whoever asks
-        if self.engine.take_vote_request(sender, term, vote):
-            self._election.campaigned(now)
-            self._send(sender, VoteReply(granted=True), self.journal.hard_state_lsn)
-
-    def _hears_followers(self, now: float) -> bool:
-        """Whether this replica leads and a majority answers it."""
-        return self.leadership is not None and self.leadership.heard_quorum(
-            now, self._node.timing.timeout_min
-        )
+    # ---- roles ---------------------------------------------------------------------------------------
 
     def _hear_leader(self, sender: int, term: int) -> None:
         self.engine.hear_leader(sender, term)
@@ -563,8 +507,8 @@ class Group:
             self._contact.forget()
             if engine.leader is not None:
                 self.leader_changes += 1
-                if self._transfer is not None and engine.leader != self._node.me:
-                    self._end_transfer(engine.leader)
+                if engine.leader != self._node.me:
+                    self._handover.end(engine.leader)
 
     def _start_leading(self) -> None:
         now = self._node.clock.monotonic()
@@ -643,6 +587,14 @@ class Group:
             self.barrier(waiting.deadline, waiting.done)
         self._node.mark(self)
 
+    def _advance_handover(self) -> None:
+        """Once the target has everything it is asked to stand."""
+        handover = self._handover
+        if not handover.under_way or handover.asked or self.leadership is None:
+            return
+        if self.leadership.followers[handover.target].match == self.journal.last_index:
+            handover.asked = self._send(handover.target, TimeoutNow())
+
     # ---- barriers: Leadership of readindex.BarrierRounds ---------------------------------------------
 
     def barrier_point(self) -> tuple[int, int] | RaftError:
@@ -674,20 +626,6 @@ class Group:
 
     def _take_index_reply(self, reply: IndexReply) -> None:
         self._index_requests.answered(reply.request, reply.index if reply.ok else NotLeader(self.leader))
-
-    # ---- leader transfer -----------------------------------------------------------------------------
-
-    def _advance_transfer(self) -> None:
-        """D28: intake has stopped; once the target has everything it is asked to campaign."""
-        if self._transfer is None or self.leadership is None or self._transfer_asked:
-            return
-        if self.leadership.followers[self._transfer.target].match == self.journal.last_index:
-            self._transfer_asked = self._send(self._transfer.target, TimeoutNow())
-
-    def _end_transfer(self, outcome: int | RaftError) -> None:
-        if self._transfer is not None:
-            done, self._transfer = self._transfer.done, None
-            answer(done, outcome)
 
     # ---- small things --------------------------------------------------------------------------------
 

@@ -148,7 +148,6 @@ class Heartbeats(NamedTuple):
 
     sent_at_ns: int
     echo_ns: int
-    held_ns: int
     wall_ms: int
     groups: tuple[Heartbeat, ...]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
 from holdfast_raft.proposals import Applied
 from holdfast_raft.replication import LogLimits
 from holdfast_raft.wal import WalOptions
+
 from tests.sim.cluster import Cluster, SimNode
 
 

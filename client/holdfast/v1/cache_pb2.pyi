@@ -743,7 +743,7 @@ class Result(_message.Message):
     PAGE_FIELD_NUMBER: _builtins.int
     TXN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """The operation's sequence."""
+    """The operation's sequence. 0: the operation, or the whole frame, could not be read; the error says why."""
     revision: _builtins.int
     """Writes: the revision this write made (0: nothing was there to change). Get: the key's revision,
     0 when it does not exist.

@@ -24,27 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17holdfast/v1/types.proto\x12\x0bholdfast.v1\"\xef\x01\n\x05\x45rror\x12#\n\x06reason\x18\x01 \x01(\x0e\x32\x13.holdfast.v1.Reason\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.holdfast.v1.Outcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\r\x12\x0e\n\x06leader\x18\x06 \x01(\t\x12\"\n\x06shards\x18\x07 \x03(\x0b\x32\x12.holdfast.v1.Shard\x12\x15\n\rapplied_index\x18\x08 \x01(\x04\x12\x17\n\x0foldest_revision\x18\t \x01(\x04\"F\n\nTokenEntry\x12\r\n\x05start\x18\x01 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x0c\x12\r\n\x05group\x18\x03 \x01(\x04\x12\r\n\x05index\x18\x04 \x01(\x04\"E\n\x05Token\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12(\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x17.holdfast.v1.TokenEntry\"(\n\x07Replica\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x8c\x01\n\x05Shard\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x0c\x12\r\n\x05group\x18\x04 \x01(\x04\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12&\n\x08replicas\x18\x06 \x03(\x0b\x32\x14.holdfast.v1.Replica\x12\x0e\n\x06leader\x18\x07 \x01(\r*k\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x16\n\x12LEVEL_LINEARIZABLE\x10\x01\x12\x11\n\rLEVEL_SESSION\x10\x02\x12\x11\n\rLEVEL_BOUNDED\x10\x03\x12\r\n\tLEVEL_ANY\x10\x04*L\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_REFUSED\x10\x01\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x02*\xa6\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_INVALID\x10\x01\x12\x15\n\x11REASON_NOT_LEADER\x10\x02\x12\x16\n\x12REASON_WRONG_SHARD\x10\x03\x12\x0f\n\x0bREASON_BUSY\x10\x04\x12\x12\n\x0eREASON_LAGGING\x10\x05\x12\x14\n\x10REASON_NO_QUORUM\x10\x06\x12\x1b\n\x17REASON_CONDITION_FAILED\x10\x07\x12\x1c\n\x18REASON_UNKNOWN_NAMESPACE\x10\x08\x12\x13\n\x0fREASON_TOO_LATE\x10\t\x12\x1a\n\x16REASON_SEQUENCE_REUSED\x10\n\x12\x1c\n\x18REASON_PREVIOUS_NOT_KEPT\x10\x0b\x12\x17\n\x13REASON_OUT_OF_SPACE\x10\x0c\x12\x14\n\x10REASON_DISK_FULL\x10\r\x12\x13\n\x0fREASON_DEADLINE\x10\x0e\x12\x12\n\x0eREASON_STOPPED\x10\x0f\x12\x16\n\x12REASON_CROSS_SHARD\x10\x10\x12\x14\n\x10REASON_BAD_TOKEN\x10\x11\x12\x15\n\x11REASON_WRONG_TYPE\x10\x12\x12\x18\n\x14REASON_TOO_MANY_KEYS\x10\x13\x12\x14\n\x10REASON_COMPACTED\x10\x14\x12\x13\n\x0fREASON_INTERNAL\x10\x15\x12\x1a\n\x16REASON_LEADERSHIP_LOST\x10\x16\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17holdfast/v1/types.proto\x12\x0bholdfast.v1\"\x81\x02\n\x05\x45rror\x12#\n\x06reason\x18\x01 \x01(\x0e\x32\x13.holdfast.v1.Reason\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.holdfast.v1.Outcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\r\x12\x0e\n\x06leader\x18\x06 \x01(\t\x12\"\n\x06shards\x18\x07 \x03(\x0b\x32\x12.holdfast.v1.Shard\x12\x15\n\rapplied_index\x18\x08 \x01(\x04\x12\x17\n\x0foldest_revision\x18\t \x01(\x04\x12\x10\n\x08revision\x18\n \x01(\x04\"F\n\nTokenEntry\x12\r\n\x05start\x18\x01 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x0c\x12\r\n\x05group\x18\x03 \x01(\x04\x12\r\n\x05index\x18\x04 \x01(\x04\"E\n\x05Token\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12(\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x17.holdfast.v1.TokenEntry\"(\n\x07Replica\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\x8c\x01\n\x05Shard\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x0c\x12\r\n\x05group\x18\x04 \x01(\x04\x12\r\n\x05\x65poch\x18\x05 \x01(\x04\x12&\n\x08replicas\x18\x06 \x03(\x0b\x32\x14.holdfast.v1.Replica\x12\x0e\n\x06leader\x18\x07 \x01(\r*k\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x16\n\x12LEVEL_LINEARIZABLE\x10\x01\x12\x11\n\rLEVEL_SESSION\x10\x02\x12\x11\n\rLEVEL_BOUNDED\x10\x03\x12\r\n\tLEVEL_ANY\x10\x04*L\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_REFUSED\x10\x01\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x02*\xa6\x04\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_INVALID\x10\x01\x12\x15\n\x11REASON_NOT_LEADER\x10\x02\x12\x16\n\x12REASON_WRONG_SHARD\x10\x03\x12\x0f\n\x0bREASON_BUSY\x10\x04\x12\x12\n\x0eREASON_LAGGING\x10\x05\x12\x14\n\x10REASON_NO_QUORUM\x10\x06\x12\x1b\n\x17REASON_CONDITION_FAILED\x10\x07\x12\x1c\n\x18REASON_UNKNOWN_NAMESPACE\x10\x08\x12\x13\n\x0fREASON_TOO_LATE\x10\t\x12\x1a\n\x16REASON_SEQUENCE_REUSED\x10\n\x12\x1c\n\x18REASON_PREVIOUS_NOT_KEPT\x10\x0b\x12\x17\n\x13REASON_OUT_OF_SPACE\x10\x0c\x12\x14\n\x10REASON_DISK_FULL\x10\r\x12\x13\n\x0fREASON_DEADLINE\x10\x0e\x12\x12\n\x0eREASON_STOPPED\x10\x0f\x12\x16\n\x12REASON_CROSS_SHARD\x10\x10\x12\x14\n\x10REASON_BAD_TOKEN\x10\x11\x12\x15\n\x11REASON_WRONG_TYPE\x10\x12\x12\x18\n\x14REASON_TOO_MANY_KEYS\x10\x13\x12\x14\n\x10REASON_COMPACTED\x10\x14\x12\x13\n\x0fREASON_INTERNAL\x10\x15\x12\x1a\n\x16REASON_LEADERSHIP_LOST\x10\x16\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEVEL']._serialized_start=610
-  _globals['_LEVEL']._serialized_end=717
-  _globals['_OUTCOME']._serialized_start=719
-  _globals['_OUTCOME']._serialized_end=795
-  _globals['_REASON']._serialized_start=798
-  _globals['_REASON']._serialized_end=1348
+  _globals['_LEVEL']._serialized_start=628
+  _globals['_LEVEL']._serialized_end=735
+  _globals['_OUTCOME']._serialized_start=737
+  _globals['_OUTCOME']._serialized_end=813
+  _globals['_REASON']._serialized_start=816
+  _globals['_REASON']._serialized_end=1366
   _globals['_ERROR']._serialized_start=41
-  _globals['_ERROR']._serialized_end=280
-  _globals['_TOKENENTRY']._serialized_start=282
-  _globals['_TOKENENTRY']._serialized_end=352
-  _globals['_TOKEN']._serialized_start=354
-  _globals['_TOKEN']._serialized_end=423
-  _globals['_REPLICA']._serialized_start=425
-  _globals['_REPLICA']._serialized_end=465
-  _globals['_SHARD']._serialized_start=468
-  _globals['_SHARD']._serialized_end=608
+  _globals['_ERROR']._serialized_end=298
+  _globals['_TOKENENTRY']._serialized_start=300
+  _globals['_TOKENENTRY']._serialized_end=370
+  _globals['_TOKEN']._serialized_start=372
+  _globals['_TOKEN']._serialized_end=441
+  _globals['_REPLICA']._serialized_start=443
+  _globals['_REPLICA']._serialized_end=483
+  _globals['_SHARD']._serialized_start=486
+  _globals['_SHARD']._serialized_end=626
 # @@protoc_insertion_point(module_scope)

@@ -212,6 +212,7 @@ class Error(_message.Message):
     SHARDS_FIELD_NUMBER: _builtins.int
     APPLIED_INDEX_FIELD_NUMBER: _builtins.int
     OLDEST_REVISION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     reason: Global___Reason.ValueType
     """What went wrong. Never UNSPECIFIED."""
     outcome: Global___Outcome.ValueType
@@ -228,6 +229,8 @@ class Error(_message.Message):
     """LAGGING: the index this replica has applied."""
     oldest_revision: _builtins.int
     """COMPACTED: the oldest revision a watch may still start from."""
+    revision: _builtins.int
+    """CONDITION_FAILED: the key's present revision; 0: it does not exist."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___Shard]:
         """WRONG_SHARD: the map entries that cover the key. Empty = ask GetMap."""
@@ -244,10 +247,11 @@ class Error(_message.Message):
         shards: _abc.Iterable[Global___Shard] | None = ...,
         applied_index: _builtins.int = ...,
         oldest_revision: _builtins.int = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "field", b"field", "leader", b"leader", "message", b"message", "oldest_revision", b"oldest_revision", "outcome", b"outcome", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "field", b"field", "leader", b"leader", "message", b"message", "oldest_revision", b"oldest_revision", "outcome", b"outcome", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "revision", b"revision", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -557,15 +557,12 @@ class Heartbeats(_message.Message):
 
     SENT_AT_NS_FIELD_NUMBER: _builtins.int
     ECHO_NS_FIELD_NUMBER: _builtins.int
-    HELD_NS_FIELD_NUMBER: _builtins.int
     WALL_MS_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     sent_at_ns: _builtins.int
     """Sender's monotonic clock, ns; echoed in the reply."""
     echo_ns: _builtins.int
     """The last HeartbeatReplies.sent_at_ns received from this peer; 0: none."""
-    held_ns: _builtins.int
-    """ns between receiving that and sending this."""
     wall_ms: _builtins.int
     """Sender's wall clock, ms since 1970."""
     @_builtins.property
@@ -575,13 +572,12 @@ class Heartbeats(_message.Message):
         *,
         sent_at_ns: _builtins.int = ...,
         echo_ns: _builtins.int = ...,
-        held_ns: _builtins.int = ...,
         wall_ms: _builtins.int = ...,
         groups: _abc.Iterable[Global___Heartbeat] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo_ns", b"echo_ns", "groups", b"groups", "held_ns", b"held_ns", "sent_at_ns", b"sent_at_ns", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo_ns", b"echo_ns", "groups", b"groups", "sent_at_ns", b"sent_at_ns", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -599,7 +595,7 @@ class Heartbeat(_message.Message):
     group: _builtins.int
     term: _builtins.int
     commit_index: _builtins.int
-    """min(match of the receiver, commit index)."""
+    """The leader's. The receiver commits no further than what it has matched with this leader in this term."""
     last_index: _builtins.int
     """The leader's last index, so that a follower knows that it lags."""
     quorum_age_ms: _builtins.int

@@ -1,0 +1,62 @@
+"""`python -m holdfast_node --config FILE`: one node in this process.
+
+Exit status 0 after a clean end, 1 when it cannot start (one line on standard error says why), 2 for wrong
+usage. HOLDFAST_* variables win over the file, flags over both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast_node import logs
+from holdfast_node.config import Config, ConfigError, load
+from holdfast_node.server import StartRefusedError, run
+
+try:
+    import uvloop
+except ImportError:  # not on Windows; the stock loop serves, slower
+    uvloop = None  # type: ignore[assignment]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    flags = {"init": True} if options.init else {}
+    try:
+        config = load(options.config, os.environ, flags)
+        logs.set_up(config.log_level, config.log_format)
+        _run(config)
+    except (ConfigError, StartRefusedError) as problem:
+        print(f"holdfast: {problem}", file=sys.stderr)  # noqa: T201 the program's last word
+        return 1
+    return 0
+
+
+def _run(config: Config) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop is not None else None) as runner:
+        runner.run(run(config, ready=_settled))
+
+
+def _settled() -> None:
+    """What was loaded so far lives as long as the process: no collection need look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m holdfast_node", description="Runs one Holdfast node.")
+    parser.add_argument("--config", type=Path, required=True, help="TOML file; see docs/reference/config.md")
+    parser.add_argument(
+        "--init", action="store_true", help="make an empty data directory into a new node; first start only"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The deterministic cache state machine: pure, entries in, results out. Begin at state.py."""

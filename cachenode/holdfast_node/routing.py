@@ -1,0 +1,159 @@
+"""Which hosted shard serves a key, and what to tell a caller whose map is wrong.
+
+Holds the node's shard map and the shards hosted here. Every answer is either a hosted shard or the
+error that repairs the caller: WRONG_SHARD and CROSS_SHARD carry the map entries. Generic over the hosted
+shard so that it stays pure: no clock, network or files. Does not decide who leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from holdfast.errors import HoldfastError, Reason, error
+from holdfast.keys import KeyRange
+from holdfast.shardmap import Shard as MapEntry
+from holdfast.shardmap import ShardMap
+
+
+class Hosted(Protocol):
+    """What routing needs of a hosted shard."""
+
+    @property
+    def entry(self) -> MapEntry: ...
+
+    @property
+    def leader(self) -> int | None: ...
+
+
+class Routable(Protocol):
+    """What routing needs of an operation; cache.commands.Op."""
+
+    @property
+    def key(self) -> bytes: ...
+
+    @property
+    def range(self) -> KeyRange | None: ...
+
+    def keys(self) -> Sequence[bytes]: ...
+
+
+H = TypeVar("H", bound=Hosted)
+
+
+class Routing(Generic[H]):
+    """The map and the shards hosted on this node."""
+
+    def __init__(self, shard_map: ShardMap, hosted: Iterable[H] = ()) -> None:
+        self.map = shard_map
+        self._hosted: dict[int, H] = {shard.entry.group: shard for shard in hosted}
+        # Namespaces that are one shard, hosted here: no search needed.
+        self._sole: dict[str, H] = {}
+        self._find_sole()
+
+    def host(self, shard: H) -> None:
+        """Begins to route to a shard hosted here."""
+        self._hosted[shard.entry.group] = shard
+        self._find_sole()
+
+    def replace_map(self, shard_map: ShardMap) -> None:
+        """Takes a newer map; an older one is left unread."""
+        if shard_map.epoch > self.map.epoch:
+            self.map = shard_map
+            self._find_sole()
+
+    def hosted(self) -> list[H]:
+        """The shards hosted here, by group."""
+        return [self._hosted[group] for group in sorted(self._hosted)]
+
+    def group(self, group: int) -> H | None:
+        """The hosted shard of that group."""
+        return self._hosted.get(group)
+
+    def sole(self, namespace: str) -> H | None:
+        """The hosted shard that serves every key of the namespace, if one does."""
+        return self._sole.get(namespace)
+
+    def locate(self, namespace: str, key: bytes) -> H | HoldfastError:
+        """The hosted shard that serves `key`, or why there is none here."""
+        sole = self._sole.get(namespace)
+        if sole is not None:
+            return sole
+        entry = self.map.locate(namespace, key)
+        if entry is None:
+            return self.unknown_namespace(namespace)
+        found = self._hosted.get(entry.group)
+        return self._wrong_shard((entry,)) if found is None else found
+
+    def locate_all(self, namespace: str, keys: Iterable[bytes]) -> H | HoldfastError:
+        """The hosted shard that serves all of `keys` (at least one); CROSS_SHARD when they lie in several."""
+        entries: dict[int, MapEntry] = {}
+        for key in keys:
+            entry = self.map.locate(namespace, key)
+            if entry is None:
+                return self.unknown_namespace(namespace)
+            entries[entry.group] = entry
+        return self._one_of(tuple(entries.values()))
+
+    def locate_range(self, namespace: str, keys: KeyRange) -> H | HoldfastError:
+        """The hosted shard that serves the whole range; CROSS_SHARD when several do."""
+        if namespace not in self.map.namespaces():
+            return self.unknown_namespace(namespace)
+        entries = self.map.overlapping(namespace, keys)
+        if not entries:  # an empty range touches nothing; any shard can say so
+            return self.locate(namespace, keys.start)
+        return self._one_of(entries)
+
+    def locate_operation(self, namespace: str, op: Routable, *, whole: bool = True) -> H | HoldfastError:
+        """The hosted shard of one operation.
+
+        whole: a range must lie in the shard; else (scans) the shard of the range's first key will do.
+        """
+        if op.key:
+            return self.locate(namespace, op.key)
+        if op.range is None:  # a transaction
+            return self.locate_all(namespace, op.keys())
+        if whole:
+            return self.locate_range(namespace, op.range)
+        return self.locate(namespace, op.range.start)
+
+    def live_map(self) -> ShardMap:
+        """The map with the leaders this node knows of filled in."""
+        return ShardMap(self.map.epoch, map(self.live_entry, self.map.shards))
+
+    def live_entry(self, entry: MapEntry) -> MapEntry:
+        """A map entry with the leader this node knows of."""
+        shard = self._hosted.get(entry.group)
+        if shard is None:
+            return entry
+        return entry._replace(leader=shard.leader or 0)
+
+    def unknown_namespace(self, namespace: str) -> HoldfastError:
+        """The error for a namespace that is in no map entry."""
+        return error(Reason.UNKNOWN_NAMESPACE, f"no namespace is called {namespace!r}", field="namespace")
+
+    def _one_of(self, entries: tuple[MapEntry, ...]) -> H | HoldfastError:
+        if len(entries) > 1:
+            live = tuple(map(self.live_entry, entries))
+            message = f"the keys lie in {len(entries)} shards; an operation stays inside one"
+            return error(Reason.CROSS_SHARD, message, shards=live)
+        found = self._hosted.get(entries[0].group)
+        return self._wrong_shard(entries) if found is None else found
+
+    def _wrong_shard(self, entries: tuple[MapEntry, ...]) -> HoldfastError:
+        nodes = ", ".join(str(replica.node) for replica in entries[0].replicas)
+        message = f"this node does not serve the key; nodes {nodes} do"
+        return error(Reason.WRONG_SHARD, message, shards=entries)
+
+    def _find_sole(self) -> None:
+        counts: dict[str, list[MapEntry]] = {}
+        for entry in self.map.shards:
+            counts.setdefault(entry.namespace, []).append(entry)
+        self._sole = {
+            name: self._hosted[row[0].group]
+            for name, row in counts.items()
+            if len(row) == 1 and row[0].group in self._hosted
+        }
+
+    def __repr__(self) -> str:
+        return f"<Routing epoch {self.map.epoch}, {len(self._hosted)} of {len(self.map.shards)} shards here>"

@@ -1,0 +1,163 @@
+"""The service holdfast.v1.Placement: the map, the nodes, the replicas here, and handing over a leadership.
+
+Says what this node knows; a listing of the whole cluster is the caller's to put together by asking
+every node (`ListReplicas` is about the answering node only).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import grpc
+from holdfast.errors import Reason, error
+from holdfast.v1 import placement_pb2 as pb
+from holdfast_raft.status import Role
+
+from holdfast_node import limits
+from holdfast_node.rpc import convert
+from holdfast_node.rpc.served import Served
+from holdfast_node.shard import Shard, ShardFigures
+
+SERVICE = "holdfast.v1.Placement"
+TRANSFER_MS_DEFAULT = 5000
+
+_ROLES = {
+    Role.FOLLOWER: pb.ReplicaStatus.ROLE_FOLLOWER,
+    Role.CANDIDATE: pb.ReplicaStatus.ROLE_CANDIDATE,
+    Role.LEADER: pb.ReplicaStatus.ROLE_LEADER,
+    Role.STOPPED: pb.ReplicaStatus.ROLE_STOPPED,
+}
+# Buckets of a digest between two looks at the rest of the node: about a ms.
+_DIGEST_STEPS = 2
+
+
+class NodeView(NamedTuple):
+    """One node as seen from here."""
+
+    id: int
+    address: str
+    http: str
+    zone: str
+    is_up: bool
+    pid: int
+    version: str
+    clock_offset_ms: int
+
+
+class Cluster(Protocol):
+    """What the service asks of the node; server.py."""
+
+    def nodes(self) -> Sequence[NodeView]: ...
+    async def transfer(self, group: int, to_node: int | None, timeout_s: float) -> int:
+        """Node that leads afterwards. Raises HoldfastError."""
+        ...
+
+
+class PlacementService:
+    """Handlers of Placement."""
+
+    def __init__(self, served: Served, cluster: Cluster) -> None:
+        self._served = served
+        self._cluster = cluster
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """What to register with the server."""
+        rows: dict[str, tuple[Callable[[Any, Any], Any], Any]] = {
+            "GetMap": (self.get_map, pb.GetMapRequest),
+            "ListNodes": (self.list_nodes, pb.ListNodesRequest),
+            "ListReplicas": (self.list_replicas, pb.ListReplicasRequest),
+            "TransferLeader": (self.transfer_leader, pb.TransferLeaderRequest),
+        }
+        methods = {
+            name: grpc.unary_unary_rpc_method_handler(
+                handle,
+                request_deserializer=request.FromString,
+                response_serializer=lambda message: message.SerializeToString(),
+            )
+            for name, (handle, request) in rows.items()
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def get_map(self, request: pb.GetMapRequest, _: Any) -> pb.GetMapResponse:
+        routing = self._served.routing
+        if request.namespace and request.namespace not in routing.map.namespaces():
+            raise routing.unknown_namespace(request.namespace)
+        return pb.GetMapResponse(
+            cluster_id=self._served.cluster_id,
+            map=convert.map_message(routing.live_map(), request.namespace),
+        )
+
+    async def list_nodes(self, _request: pb.ListNodesRequest, _: Any) -> pb.ListNodesResponse:
+        return pb.ListNodesResponse(nodes=map(_node_message, self._cluster.nodes()))
+
+    async def list_replicas(self, _request: pb.ListReplicasRequest, _: Any) -> pb.ListReplicasResponse:
+        replicas = []
+        for shard in self._served.routing.hosted():
+            message = _replica_message(shard.figures())
+            if not message.stopped_because:
+                message.applied_index, message.revision, message.digest = await _digest(shard)
+                # It has gone on since the figures were taken.
+                message.commit_index = max(message.commit_index, message.applied_index)
+            replicas.append(message)
+        return pb.ListReplicasResponse(node=self._served.node, replicas=replicas)
+
+    async def transfer_leader(self, request: pb.TransferLeaderRequest, _: Any) -> pb.TransferLeaderResponse:
+        if self._served.routing.group(request.group) is None:
+            known = self._served.routing.map.group(request.group)
+            if known is None:
+                raise convert.invalid("group", f"there is no group {request.group}")
+            raise error(Reason.WRONG_SHARD, "the group has no replica on this node", shards=(known,))
+        timeout_ms = request.timeout_ms or TRANSFER_MS_DEFAULT
+        if timeout_ms > limits.TIMEOUT_MS_MAX:
+            raise convert.invalid("timeout_ms", f"may be {limits.TIMEOUT_MS_MAX}, is {timeout_ms}")
+        leader = await self._cluster.transfer(request.group, request.to_node or None, timeout_ms / 1000)
+        return pb.TransferLeaderResponse(leader=leader)
+
+
+def _node_message(view: NodeView) -> pb.Node:
+    return pb.Node(
+        id=view.id,
+        address=view.address,
+        http=view.http,
+        zone=view.zone,
+        state=pb.Node.STATE_UP if view.is_up else pb.Node.STATE_DOWN,
+        pid=view.pid,
+        version=view.version,
+        clock_offset_ms=view.clock_offset_ms,
+    )
+
+
+def _replica_message(figures: ShardFigures) -> pb.ReplicaStatus:
+    status = figures.status
+    return pb.ReplicaStatus(
+        shard=convert.shard_message(figures.entry),
+        role=_ROLES[status.role],
+        term=status.term,
+        commit_index=status.commit_index,
+        applied_index=status.applied_index,
+        last_index=status.last_index,
+        durable_index=status.durable_index,
+        snapshot_index=status.snapshot_index,
+        has_quorum=status.has_quorum,
+        revision=figures.revision,
+        keys=figures.stats["keys"],
+        bytes=figures.stats["bytes"],
+        stopped_because=status.stopped_because,
+    )
+
+
+async def _digest(shard: Shard) -> tuple[int, int, str]:
+    """Applied index, revision and digest there, worked out in slices: a large shard takes a while."""
+    index, revision = shard.group.applied_index, shard.state.revision
+    image = shard.state.freeze()
+    found = ""
+    try:
+        for step, digest in enumerate(image.digest_steps(), 1):
+            found = digest
+            if step % _DIGEST_STEPS == 0:
+                await asyncio.sleep(0)
+    finally:
+        image.release()
+    return index, revision, found

@@ -1,0 +1,354 @@
+"""The composition root: one node, from its data directory to its ports, and back down in order.
+
+    identity -> WAL -> snapshots -> transport -> driver -> shards -> services -> ports
+
+Everything runs on the calling asyncio loop; the WAL's syncs and snapshot files have a thread each
+(asyncio_runner.py). A start that cannot be is a `StartRefusedError` with words for a person; nothing is
+left behind by it. On the way down the node first stops taking work and hands its leaderships over, so
+that a rolling restart costs the clients milliseconds.
+
+Invariant: no message leaves before the Born record of every replica here is durable, and a data directory
+that once had replicas never starts without them (protocols.md 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+from holdfast_raft.asyncio_runner import AsyncioRunner
+from holdfast_raft.clock import SystemClock
+from holdfast_raft.disk import Disk
+from holdfast_raft.driver import Driver
+from holdfast_raft.election import Timing
+from holdfast_raft.file_disk import FileDisk
+from holdfast_raft.grpc_transport import SERVER_OPTIONS, GrpcTransport
+from holdfast_raft.machine import CorruptImage
+from holdfast_raft.snapshots import SnapshotDamaged, SnapshotStore
+from holdfast_raft.wal import Wal, WalOptions
+from holdfast_raft.wal_records import WalDamaged
+
+from holdfast_node import health
+from holdfast_node.cache.policy import Eviction, Policy
+from holdfast_node.config import Config, ConfigError, first_map, split_address
+from holdfast_node.http import HttpServer, Page, PortInUseError
+from holdfast_node.identity import DataDirectory, DirectoryRefusedError, shape_of
+from holdfast_node.metrics import Metrics, Traffic
+from holdfast_node.node_facts import Node
+from holdfast_node.routing import Routing
+from holdfast_node.rpc import cache_service, convert, placement_service, watch_service
+from holdfast_node.rpc.cache_service import CacheService
+from holdfast_node.rpc.forward import Forwarder
+from holdfast_node.rpc.interceptors import Guard
+from holdfast_node.rpc.placement_service import PlacementService
+from holdfast_node.rpc.served import Served
+from holdfast_node.rpc.watch_service import WatchService
+from holdfast_node.shard import Shard
+from holdfast_node.watch_hub import WatchBudget
+
+log = logging.getLogger(__name__)
+
+# What a node that closes waits for followers to take over, and for calls under way.
+HAND_OVER_S = 1.0
+GRACE_S = 0.5
+STALL_LOOK_S = 0.05
+STALL_MIN_S = 0.01
+# sysexits EX_IOERR: what a service manager sees when the disk failed.
+EXIT_DISK_FAILED = 74
+
+_OPTIONS = (
+    # Two processes on one port would each get some of the calls.
+    ("grpc.so_reuseport", 0),
+)
+_STATUSES = (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING)
+_REFUSALS = (ConfigError, DirectoryRefusedError, WalDamaged, SnapshotDamaged, CorruptImage, PortInUseError)
+
+
+class StartRefusedError(Exception):
+    """The node cannot start; the message says why and what to do."""
+
+
+async def run(
+    config: Config,
+    *,
+    disk: Disk | None = None,
+    ready: Callable[[], None] | None = None,
+    stop: asyncio.Event | None = None,
+    fatal: Callable[[BaseException], None] | None = None,
+) -> None:
+    """Runs one node until SIGTERM, SIGINT or `stop`.
+
+    Args:
+        config: checked.
+        disk: instead of the data directory's files; tests hand in one that forgets or fails.
+        ready: called once the ports are open.
+        stop: set it to end the node; then no signal handlers are installed.
+        fatal: instead of ending the process when the disk has failed.
+
+    Raises:
+        StartRefusedError: it cannot start.
+    """
+    if not __debug__:
+        raise StartRefusedError("python -O removes checks this program relies on: run it without")
+    stopping = stop or asyncio.Event()
+    signals = () if stop is not None else (signal.SIGTERM, signal.SIGINT)
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            server = await _started(config, disk, fatal or _end_process, stack)
+        except _REFUSALS as problem:
+            raise StartRefusedError(str(problem)) from problem
+        except OSError as problem:
+            raise StartRefusedError(f"the node cannot start: {problem}") from problem
+        for number in signals:
+            loop.add_signal_handler(number, stopping.set)
+            stack.callback(loop.remove_signal_handler, number)
+        log.info("node.ready node=%d address=%s http=%s", config.node, config.address, config.http_address)
+        if ready is not None:
+            ready()
+        await stopping.wait()
+        log.info("node.closing node=%d", config.node)
+        await server.retire()
+    log.info("node.closed node=%d", config.node)
+
+
+async def _started(
+    config: Config,
+    disk: Disk | None,
+    fatal: Callable[[BaseException], None],
+    stack: contextlib.AsyncExitStack,
+) -> Server:
+    shards = first_map(config)
+    directory = stack.enter_context(
+        DataDirectory.open(
+            config.data_dir,
+            cluster_id=config.cluster_id,
+            node=config.node,
+            shape=shape_of(shards),
+            init=config.init,
+        )
+    )
+    server = Server(config, directory, disk or FileDisk(config.data_dir), fatal, stack)
+    await server.open_ports()
+    return server
+
+
+def _end_process(problem: BaseException) -> None:
+    """Ends the process where it stands: what it would say now may rest on what is not on disk."""
+    log.critical("node.disk_failed: %s", problem)
+    logging.shutdown()
+    os._exit(EXIT_DISK_FAILED)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("holdfast")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+class Server:
+    """One node's parts. What it opens it hands to `stack`, which closes it in reverse."""
+
+    def __init__(
+        self,
+        config: Config,
+        directory: DataDirectory,
+        disk: Disk,
+        fatal: Callable[[BaseException], None],
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        """Reads what is on disk and makes the replicas; blocks, and no message leaves."""
+        self._config = config
+        self._stack = stack
+        self._loop = asyncio.get_running_loop()
+        self._clock = SystemClock()
+        self._traffic = Traffic()
+        options = WalOptions(
+            segment_bytes=config.wal_segment_bytes, total_bytes_max=config.wal_total_bytes_max
+        )
+        wal = Wal.open(disk, options)
+        stack.callback(wal.close)
+        store = SnapshotStore(disk)
+        runner = AsyncioRunner(self._loop)
+        stack.callback(runner.close)
+        self._transport = self._make_transport(directory)
+        self._driver = Driver(
+            config.node,
+            clock=self._clock,
+            wal=wal,
+            store=store,
+            transport=self._transport,
+            runner=runner,
+            rng=random.Random(os.urandom(16)),
+            fatal=fatal,
+            timing=Timing(
+                config.election_min_ms / 1000, config.election_max_ms / 1000, config.heartbeat_ms / 1000
+            ),
+        )
+        self._driver.on_sync = self._traffic.wal_sync_seconds.add
+        stack.callback(self._driver.close)
+        self._routing: Routing[Shard] = Routing(first_map(config))
+        self._make_replicas(directory, wal)
+        self._node = Node(config, _version(), self._driver, self._transport, self._routing)
+        self._metrics = Metrics(self._traffic, self._node)
+        self._served = Served(
+            cluster_id=config.cluster_id,
+            node=config.node,
+            routing=self._routing,
+            traffic=self._traffic,
+            now=self._clock.monotonic,
+            wall_ms=self._clock.wall_ms,
+            addresses={entry.id: entry.address for entry in config.nodes},
+        )
+        self._forwarder = Forwarder()
+        self._cache = CacheService(self._served, self._forwarder)
+
+    def _make_transport(self, directory: DataDirectory) -> GrpcTransport:
+        config = self._config
+        return GrpcTransport(
+            config.cluster_id,
+            config.node,
+            directory.identity.incarnation,
+            config.peers(),
+            http=config.http_address,
+            version=_version(),
+            pid=os.getpid(),
+            zone=config.zone,
+            admit=directory.admit,
+            loop=self._loop,
+            clock=self._clock,
+        )
+
+    def _make_replicas(self, directory: DataDirectory, wal: Wal) -> None:
+        """Opens the replicas the WAL knows, makes those of a first start, and makes that durable."""
+        known = set(self._driver.known_groups())
+        budget = WatchBudget()
+        for entry in self._routing.map.shards:
+            members = tuple(replica.node for replica in entry.replicas)
+            if self._config.node not in members:
+                continue
+            if entry.group not in known and directory.has_replicas:
+                raise DirectoryRefusedError(
+                    f"the WAL in {directory.path} does not know group {entry.group}, of which this node had a"
+                    " replica: the WAL is lost or another's; restore it, or reset the node"
+                )
+            shard = self._make_shard(entry.namespace, entry, budget)
+            if entry.group in known:
+                group = self._driver.open_group(entry.group, shard)
+            else:
+                group = self._driver.create_group(entry.group, members, shard)
+            shard.bind(group, self._driver)
+            self._routing.host(shard)
+        if not directory.has_replicas:
+            job = wal.begin_sync()
+            if job is not None:
+                job.run()
+                wal.end_sync(job)
+            directory.replicas_made()
+
+    def _make_shard(self, namespace: str, entry: Any, budget: WatchBudget) -> Shard:
+        settings = self._config.namespace(namespace)
+        assert settings is not None, f"the map is made from the namespaces, {namespace} is none"
+        return Shard(
+            entry,
+            node=self._config.node,
+            policy=Policy(settings.budget_bytes, Eviction[settings.eviction.upper()]),
+            clock=self._clock,
+            encode_event=convert.event_bytes,
+            strict_ttl=settings.strict_ttl,
+            watch_budget=budget,
+        )
+
+    # ---- ports ------------------------------------------------------------------------
+
+    async def open_ports(self) -> None:
+        """Opens both ports and begins to speak to the peers."""
+        stack = self._stack
+        server = grpc.aio.server(
+            interceptors=(Guard(self._traffic),),
+            options=[*SERVER_OPTIONS, *_OPTIONS],
+        )
+        server.add_generic_rpc_handlers(
+            (
+                self._transport.handler(),
+                self._cache.handler(),
+                WatchService(self._served).handler(),
+                PlacementService(self._served, self._node).handler(),
+            )
+        )
+        health_servicer = HealthServicer()
+        add_HealthServicer_to_server(health_servicer, server)
+        names = (
+            cache_service.SERVICE,
+            watch_service.SERVICE,
+            placement_service.SERVICE,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+        )
+        reflection.enable_server_reflection(names, server)
+        try:
+            server.add_insecure_port(self._config.address)
+        except RuntimeError as problem:
+            raise PortInUseError(f"cannot listen on {self._config.address} for gRPC: {problem}") from None
+        stack.push_async_callback(self._forwarder.close)
+        await server.start()
+        stack.push_async_callback(server.stop, GRACE_S)
+        stack.push_async_callback(self._transport.close)
+        await self._open_http()
+        reporter = health.HealthReporter(health_servicer, self._node.health, _STATUSES)
+        for work in (reporter.run(), self._watch_loop()):
+            stack.push_async_callback(_cancelled, self._loop.create_task(work))
+        self._transport.start()
+        self._driver.wake_soon()
+
+    async def _open_http(self) -> None:
+        http = HttpServer(
+            {
+                "/metrics": lambda: Page(200, self._metrics.content_type, self._metrics.exposition()),
+                "/healthz": lambda: self._health_page(for_life=True),
+                "/readyz": lambda: self._health_page(for_life=False),
+            }
+        )
+        self._stack.push_async_callback(http.close)
+        await http.start(*split_address("http_address", self._config.http_address))
+
+    def _health_page(self, *, for_life: bool) -> Page:
+        verdict = health.judge(self._node.health())
+        return health.page(verdict, verdict.alive if for_life else verdict.ready)
+
+    async def _watch_loop(self) -> None:
+        """Counts how late the loop runs: what heartbeats and latencies suffer from."""
+        while True:
+            due = self._loop.time() + STALL_LOOK_S
+            await asyncio.sleep(STALL_LOOK_S)
+            late = self._loop.time() - due
+            if late > STALL_MIN_S:
+                self._traffic.loop_stall_seconds.add(late)
+
+    # ---- the way down -----------------------------------------------------------------
+
+    async def retire(self) -> None:
+        """Takes no more work, says goodbye, hands leaderships over and ends the groups."""
+        self._served.closing = self._node.closing = True
+        self._cache.say_goodbye()
+        await self._node.give_up_leaderships(HAND_OVER_S)
+        # Whoever waits is told; the answers leave while the server stops.
+        self._driver.close()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

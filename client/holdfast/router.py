@@ -1,0 +1,173 @@
+"""Which node to ask: the map as known here, who leads, who answers.
+
+Invariant: a node that failed is not chosen while another replica may answer, and is never given up for
+good. What it knows are hints; a wrong one costs a redirect, never a wrong answer.
+
+Sends nothing and reads no clock: `now` is the caller's monotonic time in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from holdfast.keys import KeyRange
+from holdfast.shardmap import Shard, ShardMap
+
+SUSPECT_S_MIN: Final = 0.1
+SUSPECT_S_MAX: Final = 2.0
+
+
+class Router:
+    """The map, the leaders and the health of nodes, as one session sees them."""
+
+    def __init__(self) -> None:
+        self.map = ShardMap(0, ())
+        self.ready: set[int] = set()  # nodes with an open stream that was welcomed
+        self._leaders: dict[int, int] = {}  # group -> node
+        self._suspect: dict[int, tuple[float, int]] = {}  # node -> until, strikes
+        self._readers: dict[int, tuple[int, ...]] = {}  # group -> ready replicas, cached
+        self._turn = 0
+
+    # ---- the map ----
+
+    def learn_map(self, newer: ShardMap) -> None:
+        """Takes a map unless the known one is newer."""
+        if newer.epoch < self.map.epoch or not newer.shards:
+            return
+        self.map = newer
+        self._readers.clear()
+        for shard in newer.shards:
+            if shard.leader:
+                self._leaders.setdefault(shard.group, shard.leader)
+
+    def learn_shards(self, shards: Iterable[Shard]) -> bool:
+        """Lays newer entries over the map; False: they tell nothing new or leave a gap (ask for the map)."""
+        fresh = [entry for entry in shards if self.map.group(entry.group) is None]
+        if not fresh:
+            return False
+        kept = [known for known in self.map.shards if not any(_overlap(known, entry) for entry in fresh)]
+        try:
+            changed = ShardMap(max(self.map.epoch, *(entry.epoch for entry in fresh)), (*kept, *fresh))
+        except ValueError:
+            return False
+        self.learn_map(changed)
+        return True
+
+    def locate(self, namespace: str, key: bytes) -> Shard | None:
+        """The shard of a key; None: the namespace is not in the map."""
+        return self.map.locate(namespace, key)
+
+    def overlapping(self, namespace: str, keys: KeyRange) -> tuple[Shard, ...]:
+        """The shards of a range, in order."""
+        return self.map.overlapping(namespace, keys)
+
+    # ---- leaders ----
+
+    def learn_leader(self, group: int, node: int, said_by: int) -> None:
+        """A node's word on who leads: taken from the leader itself, or when nothing is known."""
+        if node == said_by or group not in self._leaders:
+            self._leaders[group] = node
+
+    def not_leader(self, shard: Shard, node: int, leader_address: str, now: float) -> bool:
+        """`node` said it does not lead. True: it named another that is worth asking."""
+        self.forget_leader(shard.group, node)
+        hint = next((r.node for r in shard.replicas if r.address == leader_address), None)
+        if hint is None or hint == node or self.is_suspect(hint, now):
+            return False
+        self._leaders[shard.group] = hint
+        return True
+
+    def forget_leader(self, group: int, node: int) -> None:
+        """`node` cannot act as the group's leader: ask the others who does."""
+        if self._leaders.get(group) == node:
+            del self._leaders[group]
+
+    def leader_of(self, shard: Shard, now: float, last: int = 0) -> int:
+        """The node to send writes and linearizable reads to: the leader, or who may know it.
+
+        Args:
+            shard: whose leader.
+            now: monotonic seconds.
+            last: the node asked before; another is preferred when no leader is known.
+        """
+        node = self._leaders.get(shard.group)
+        if node is not None and (node in self.ready or not self.is_suspect(node, now)):
+            return node
+        return self._next(shard, now, 1 << last if last else 0)
+
+    # ---- readers ----
+
+    def reader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
+        """The next replica for a read any replica may serve, in turn; `tried`: bit set of nodes."""
+        readers = self._readers.get(shard.group)
+        if readers is None:
+            readers = tuple(r.node for r in shard.replicas if r.node in self.ready)
+            self._readers[shard.group] = readers
+        if readers and not tried:
+            self._turn += 1
+            return readers[self._turn % len(readers)]
+        return self._next(shard, now, tried)
+
+    def untried(self, shard: Shard, tried: int) -> bool:
+        """Whether some replica has not been asked."""
+        return any(not tried >> replica.node & 1 for replica in shard.replicas)
+
+    def _next(self, shard: Shard, now: float, tried: int) -> int:
+        """In turn, the best first: untried and ready, untried and not suspect, untried, any."""
+        self._turn += 1
+        nodes = [replica.node for replica in shard.replicas]
+        at = self._turn % len(nodes)
+        nodes = nodes[at:] + nodes[:at]
+
+        def rank(node: int) -> tuple[bool, bool, bool]:
+            return bool(tried >> node & 1), self.is_suspect(node, now), node not in self.ready
+
+        return min(nodes, key=rank)
+
+    # ---- health ----
+
+    def welcomed(self, node: int) -> None:
+        """The node has answered a new stream."""
+        self.ready.add(node)
+        self._readers.clear()
+
+    def answered(self, node: int) -> None:
+        """The node does its work: past failures are forgotten."""
+        if self._suspect:
+            self._suspect.pop(node, None)
+
+    def lost(self, node: int, now: float) -> None:
+        """The node's stream broke or hangs: others first for a while, longer with each time."""
+        self.ready.discard(node)
+        self._readers.clear()
+        strikes = self._suspect.get(node, (0.0, 0))[1] + 1
+        pause = min(SUSPECT_S_MAX, SUSPECT_S_MIN * 2.0 ** min(strikes - 1, 10))
+        self._suspect[node] = (now + pause, strikes)
+        for group in [g for g, leader in self._leaders.items() if leader == node]:
+            del self._leaders[group]
+
+    def is_suspect(self, node: int, now: float) -> bool:
+        """Whether the node failed a moment ago."""
+        found = self._suspect.get(node)
+        return found is not None and now < found[0]
+
+    def strikes(self, node: int) -> int:
+        """How often the node failed in a row."""
+        return self._suspect.get(node, (0.0, 0))[1]
+
+    def unconnected(self, now: float) -> dict[int, str]:
+        """Nodes of the map without a stream that are worth dialling: id and address."""
+        return {
+            replica.node: replica.address
+            for shard in self.map.shards
+            for replica in shard.replicas
+            if replica.node not in self.ready and not self.is_suspect(replica.node, now)
+        }
+
+    def __repr__(self) -> str:
+        return f"<Router {self.map!r}, ready {sorted(self.ready)}, leaders {self._leaders}>"
+
+
+def _overlap(one: Shard, other: Shard) -> bool:
+    return one.namespace == other.namespace and not one.range.intersect(other.range).is_empty()

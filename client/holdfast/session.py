@@ -1,0 +1,481 @@
+"""A session: identity, sequences, token, and every operation from first attempt to final outcome.
+
+Invariants: an operation is encoded once and every attempt sends those bytes under the same (session,
+sequence). `answered_below` never passes a write whose outcome the caller has not been told. An outcome
+is *refused* only if every attempt was; one attempt in doubt makes it *unknown*. A forked process takes a
+new session id. Every call ends by its deadline: one timer sweeps, operations carry none.
+
+Does not know what the operations mean (`client.py`) nor how frames travel (`stream.py`).
+Source: design protocols, sections 1 and 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+import weakref
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Final
+
+from holdfast import retry, wire
+from holdfast.channels import Channels, describe
+from holdfast.errors import HoldfastError, Reason, error
+from holdfast.router import Router
+from holdfast.shardmap import Shard
+from holdfast.stream import SESSION, WRITE, Call, NodeStream, connection_lost
+from holdfast.token import BadTokenError, Token
+from holdfast.types import Level, Outcome, Served
+
+SWEEP_S_MIN: Final = 0.01  # deadlines are kept to this
+WAIT_SLOT_S: Final = 0.005  # retries due within one slot leave together
+DIAL_S: Final = 0.25  # between looks for replicas without a stream
+STAGGER_S: Final = 0.25  # between endpoints when connecting
+GET_MAP_S: Final = 1.0
+LINEARIZABLE: Final = int(Level.LINEARIZABLE)
+
+# A leader that says this may have been cut off or deposed: another replica may lead by now.
+_NO_LONGER_LEADS: Final = frozenset(
+    {Reason.NO_QUORUM, Reason.LEADERSHIP_LOST, Reason.STOPPED, Reason.DISK_FULL}
+)
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+class Session:
+    """One client's conversation with a cluster. Make it on the loop it will live on."""
+
+    def __init__(self, name: str = "", token: Token | None = None) -> None:
+        self.id = os.urandom(16)
+        self.token = token or Token()
+        self.token_full = False  # see token.py: SESSION reads are then read LINEARIZABLE
+        self.router = Router()
+        self.channels = Channels()
+        self.closed = False
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._sequence = 0
+        self._writes: dict[int, Call] = {}
+        self._reads: dict[int, Call] = {}
+        self._clocks: dict[int, float] = {}  # group -> its stamp minus our monotonic clock, ms
+        self._streams: dict[str, NodeStream] = {}
+        self._by_node: dict[int, NodeStream] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._later: dict[int, list[Call]] = {}
+        self._budget = retry.RetryBudget()
+        self._random = random.Random(self.id)
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_at = float("inf")
+        self._dial_at = 0.0
+        self._refreshing = False
+        self._not_after = (0, b"")
+        self._first = self._loop.create_future()  # the first Welcome
+        self._trouble = ""  # the last connection failure, for messages
+        _sessions.add(self)
+
+    # ---- life ----
+
+    async def connect(self, endpoints: Sequence[str], timeout_s: float) -> None:
+        """Returns once a node has welcomed us. Raises HoldfastError (refused) when none does in time."""
+        deadline = self._loop.time() + timeout_s
+        at = 0
+        while not self._first.done():
+            left = deadline - self._loop.time()
+            if left <= 0:
+                where = ", ".join(endpoints)
+                why = f": {self._trouble}" if self._trouble else ""
+                raise error(Reason.DEADLINE, f"no node of {where} answered within {timeout_s:g} s{why}")
+            self._open(endpoints[at % len(endpoints)])
+            at += 1
+            await asyncio.wait([self._first], timeout=min(left, STAGGER_S))
+        self._first.result()
+
+    async def close(self) -> None:
+        """Ends all streams. Calls under way end as refused, or unknown when they were sent."""
+        self.closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for call in [*self._writes.values(), *self._reads.values()]:
+            self._finish(call, error(Reason.STOPPED, "the client was closed"))
+        await self.channels.close()
+
+    def renew(self) -> None:
+        """Takes a new identity: this process was forked, the old one belongs to the parent."""
+        self.id = os.urandom(16)
+        self._random = random.Random(self.id)
+        self._streams, self._by_node = {}, {}
+        self._writes, self._reads, self._later = {}, {}, {}
+        self._tasks = set()
+        self.router.ready.clear()
+        self.channels.forget()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs `work` until it ends or the session closes."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # ---- submitting ----
+
+    def submit(
+        self,
+        namespace: str,
+        where: bytes,
+        key: bytes,
+        kind: bytes,
+        level: int,
+        timeout_s: float,
+    ) -> Call:
+        """Starts an operation; await the result. `where`: the key it is routed by."""
+        if self.closed:
+            raise error(Reason.STOPPED, "the client is closed")
+        now = self._loop.time()
+        if self.token_full and level == SESSION:
+            level, kind = Level.LINEARIZABLE, wire.as_linearizable(kind)
+        self._sequence = sequence = self._sequence + 1
+        home = self._reads if level else self._writes
+        deadline = now + timeout_s
+        call = Call(self._loop, sequence, namespace, where, key, kind, level, now, deadline, home)
+        home[sequence] = call
+        if deadline < self._sweep_at:
+            self._arm_sweep(deadline)
+        self._route(call, now)
+        return call
+
+    def _route(self, call: Call, now: float) -> None:
+        """Gives the call to the stream of the node it belongs to."""
+        shard = self.router.locate(call.namespace, call.where)
+        if shard is None:
+            self._judge(call, _unknown_namespace(call.namespace), hinted=False, untried=False)
+            return
+        if call.level > LINEARIZABLE:
+            node = self.router.reader_of(shard, now, call.tried)
+            if now >= self._dial_at:
+                self._dial(now)
+        else:
+            node = self.router.leader_of(shard, now, call.node)
+        call.node = node
+        stream = self._by_node.get(node)
+        if stream is None:
+            stream = self._open(shard.address_of(node) or shard.replicas[0].address, node)
+        if not stream.ready:
+            stream.backlog.append(call)
+            return
+        if not call.encoded:
+            self._encode(call, shard.group)
+        stream.push(call)
+
+    def _encode(self, call: Call, group: int) -> None:
+        """Fixes the operation's bytes, and with them until when a write may take effect."""
+        if call.level:
+            tail = b""
+        else:
+            stamp = int(self._clock_of(group) + 1000 * call.deadline)
+            known, tail = self._not_after
+            if known != stamp:
+                tail = wire.not_after(stamp)
+                self._not_after = (stamp, tail)
+        call.encoded = wire.operation(call.sequence, call.key, tail, call.kind)
+
+    def _clock_of(self, group: int) -> float:
+        """The group's stamp minus our monotonic clock, ms.
+
+        A group that was born after the Welcome continues its sources' clocks, which are steered to the
+        same wall clocks as all others: the latest of the known ones stands in until it has answered.
+        """
+        clock = self._clocks.get(group)
+        if clock is not None:
+            return clock
+        if self._clocks:
+            return max(self._clocks.values())
+        return 1000 * (time.time() - self._loop.time())
+
+    # ---- streams ----
+
+    def _open(self, address: str, node: int = 0) -> NodeStream:
+        stream = self._streams.get(address)
+        if stream is None:
+            hello = wire.hello(self.id, self._name)
+            stream = NodeStream(address, self.channels.open_stream, hello, self)
+            stream.hang_s = min(stream.hang_s * 2.0 ** min(self.router.strikes(node), 2), 4.0)
+            self._streams[address] = stream
+            if node:
+                stream.node = node
+                self._by_node[node] = stream
+            self.spawn(stream.run())
+        return stream
+
+    def _dial(self, now: float) -> None:
+        """Connects to replicas that reads could be spread over."""
+        self._dial_at = now + DIAL_S
+        for node, address in self.router.unconnected(now).items():
+            if node not in self._by_node:
+                self._open(address, node)
+
+    def welcomed(self, stream: NodeStream, welcome: Any) -> None:
+        """Owner: learns map, clocks and cluster; sends on what waited."""
+        try:
+            self._check_cluster(welcome.cluster_id)
+        except HoldfastError as wrong:
+            if not self._first.done():
+                self._first.set_exception(wrong)
+                self._first.exception()  # connect() may have given up already
+            raise
+        known = self._by_node.get(stream.node)
+        if known is None or not known.ready:
+            self._by_node[stream.node] = stream
+        elif known is not stream:
+            stream.abandon("another stream to the node serves")
+        self.router.welcomed(stream.node)
+        if welcome.map.shards:
+            self.router.learn_map(wire.shard_map(welcome.map))
+        now_ms = 1000 * self._loop.time()
+        for stamp in welcome.stamps:
+            self._clocks[stamp.group] = stamp.stamp_ms - now_ms
+        if not self._first.done() and self.router.map.shards:
+            self._first.set_result(None)
+        waiting, stream.backlog = stream.backlog, []
+        self._route_all(waiting)
+
+    def _check_cluster(self, cluster_id: str) -> None:
+        known = self.token.cluster_id
+        if known and known != cluster_id:
+            message = f"the session's token is of cluster {known!r}, this node is of {cluster_id!r}"
+            raise error(Reason.BAD_TOKEN, message)
+        self.token.cluster_id = cluster_id
+
+    def leaving(self, stream: NodeStream, unsent: list[Call]) -> None:
+        """Owner: the node shuts down; what it was not sent goes elsewhere, untouched."""
+        self._forget(stream)
+        self._route_all(unsent)
+
+    def lost(self, stream: NodeStream, why: str, sent: list[Call], unsent: list[Call]) -> None:
+        """Owner: the stream is over; its calls go elsewhere."""
+        self._trouble = f"{stream.address}: {why}"
+        self._forget(stream)
+        if self.closed:
+            return
+        for call in sent:
+            self.failed(call, stream, connection_lost(why, sent=True, is_write=call.level == WRITE))
+        for call in unsent:
+            self.failed(call, stream, connection_lost(why, sent=False, is_write=call.level == WRITE))
+
+    def _forget(self, stream: NodeStream) -> None:
+        if self._streams.get(stream.address) is stream:
+            del self._streams[stream.address]
+        if self._by_node.get(stream.node) is stream:
+            del self._by_node[stream.node]
+            self.router.lost(stream.node, self._loop.time())
+
+    # ---- answers ----
+
+    def learn(self, stream: NodeStream, answers: Any) -> Served:
+        """Owner: raises the token, sets the group's clock, takes leader hints."""
+        entry = answers.token
+        group = entry.group
+        if group:
+            try:
+                if not self.token.raise_to(wire.token_entry(entry)):
+                    self.token_full = True
+            except BadTokenError:
+                self.token_full = True  # a server's defect: read stronger, never weaker
+            if answers.stamp_ms:
+                self._clocks[group] = answers.stamp_ms - 1000 * self._loop.time()
+            self._budget.succeeded(len(answers.results))
+            if stream.ready:  # not from a node that said goodbye: it still names itself leader
+                self.router.answered(stream.node)
+                if answers.leader:
+                    self.router.learn_leader(group, answers.leader, answers.node)
+        age = answers.age_ms if answers.HasField("age_ms") else None
+        level = answers.level
+        return Served(_LEVELS[level], answers.node or stream.node, answers.applied_index, age)
+
+    def failed(self, call: Call, stream: NodeStream, failure: HoldfastError) -> None:
+        """Owner: an attempt failed; decides what comes next."""
+        if call.done():
+            call.home.pop(call.sequence, None)
+            return
+        now = self._loop.time()
+        hinted = False
+        shard = self.router.locate(call.namespace, call.where)
+        call.frame = None
+        call.tried |= 1 << stream.node
+        if failure.reason is Reason.NOT_LEADER and shard is not None:
+            hinted = self.router.not_leader(shard, stream.node, failure.leader, now)
+        elif failure.reason in {Reason.WRONG_SHARD, Reason.CROSS_SHARD}:
+            hinted = self.router.learn_shards(failure.shards)
+            call.tried = 0
+        elif failure.reason in _NO_LONGER_LEADS and shard is not None:
+            self.router.forget_leader(shard.group, stream.node)
+        untried = shard is not None and self.router.untried(shard, call.tried)
+        self._judge(call, failure, hinted=hinted, untried=untried)
+
+    def _judge(self, call: Call, failure: HoldfastError, *, hinted: bool, untried: bool) -> None:
+        now = self._loop.time()
+        is_write = call.level == WRITE
+        call.attempts += 1
+        call.redirects = call.redirects + 1 if hinted else 0
+        call.last = failure
+        if is_write and failure.outcome is Outcome.UNKNOWN:
+            call.doubt = True
+        decision = retry.decide(
+            retry.Failure(failure.reason, failure.outcome, failure.retry_after_ms, hinted, is_write, untried),
+            attempt=call.attempts,
+            elapsed_ms=1000 * (now - call.started),
+            remaining_ms=1000 * (call.deadline - now),
+            jitter=self._random.random(),
+            budget=self._budget,
+        )
+        if isinstance(decision, retry.GiveUp):
+            self._finish(call, failure)
+            return
+        if isinstance(decision, retry.RefreshMap):
+            self.refresh_map()
+        if not untried and not isinstance(decision, retry.Again):
+            call.tried = 0  # every replica was asked: begin again
+        # Never at once from here: answers of one response that fail together leave together.
+        self._route_later(call, decision.after_ms / 1000)
+
+    def _route_later(self, call: Call, after_s: float) -> None:
+        slot = int((self._loop.time() + after_s) / WAIT_SLOT_S) + 1 if after_s > 0 else 0
+        waiting = self._later.get(slot)
+        if waiting is not None:
+            waiting.append(call)
+            return
+        self._later[slot] = [call]
+        if slot:
+            self._loop.call_at(slot * WAIT_SLOT_S, self._route_slot, slot)
+        else:
+            self._loop.call_soon(self._route_slot, slot)
+
+    def _route_slot(self, slot: int) -> None:
+        self._route_all(self._later.pop(slot, ()))
+
+    def _route_all(self, calls: Iterable[Call]) -> None:
+        now = self._loop.time()
+        for call in calls:
+            if not call.done() and not self.closed:
+                self._route(call, now)
+
+    # ---- ends ----
+
+    def _finish(self, call: Call, failure: HoldfastError) -> None:
+        """Tells the caller that it failed for good."""
+        call.home.pop(call.sequence, None)
+        if call.done():
+            return
+        if call.level == WRITE:
+            in_doubt = call.doubt or call.frame is not None
+            if failure.outcome is None:  # PREVIOUS_NOT_KEPT: it did happen
+                in_doubt = False
+            outcome = Outcome.UNKNOWN if in_doubt else failure.outcome
+        else:
+            outcome = Outcome.REFUSED  # a read has no effect to be unsure of
+        call.set_exception(_with_outcome(failure, outcome))
+
+    def _arm_sweep(self, deadline: float) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_at = max(deadline, self._loop.time() + SWEEP_S_MIN)
+        self._sweep = self._loop.call_at(self._sweep_at, self._sweep_deadlines)
+
+    def _sweep_deadlines(self) -> None:
+        """Ends calls past their deadline, drops cancelled ones, and comes back for the earliest left."""
+        self._sweep, self._sweep_at = None, float("inf")
+        now = self._loop.time()
+        earliest = float("inf")
+        for home in (self._writes, self._reads):
+            for call in list(home.values()):
+                if call.done():
+                    home.pop(call.sequence, None)
+                elif call.deadline <= now:
+                    self._finish(call, self._deadline_passed(call))
+                elif call.deadline < earliest:
+                    earliest = call.deadline
+        if earliest < float("inf"):
+            self._arm_sweep(earliest)
+
+    def _deadline_passed(self, call: Call) -> HoldfastError:
+        after = f"no answer within {call.deadline - call.started:g} s"
+        if call.frame is not None:
+            return error(Reason.DEADLINE, f"{after} (sent to node {call.node})")
+        why = f" (last: {call.last})" if call.last else f" (last: {self._trouble})" if self._trouble else ""
+        return error(Reason.DEADLINE, f"{after}{why}")
+
+    # ---- what streams and watches ask ----
+
+    def frame_facts(self, with_token: bool) -> tuple[bytes, int]:
+        """Owner: what a frame carries beside its operations."""
+        token = wire.token_bytes(self.token) if with_token else b""
+        return token, next(iter(self._writes), self._sequence + 1)
+
+    def refresh_map(self) -> None:
+        """Asks a node for the map, in the background; at most one request at a time."""
+        if not self._refreshing and not self.closed:
+            self._refreshing = True
+            self.spawn(self._refresh())
+
+    async def _refresh(self) -> None:
+        try:
+            ready = [stream for stream in self._streams.values() if stream.ready]
+            if ready:
+                address = self._random.choice(ready).address
+                _, newer = await self.channels.get_map(address, GET_MAP_S)
+                self.router.learn_map(newer)
+        except Exception as exc:  # noqa: BLE001 - the map stays as it is; whoever needs it asks again
+            self._trouble = f"map: {describe(exc)}"
+        finally:
+            self._refreshing = False
+
+    def note_trouble(self, what: str) -> None:
+        """Remembers a connection failure, for the message of a later deadline."""
+        self._trouble = what
+
+    def shard_at(self, namespace: str, key: bytes) -> Shard | None:
+        """The shard of a key as known here."""
+        return self.router.locate(namespace, key)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Session {self.id.hex()[:8]}, {len(self._writes)} writes, {len(self._reads)} reads under way,"
+            f" {list(self._streams.values())}>"
+        )
+
+
+_LEVELS = {0: Level.LINEARIZABLE} | {int(level): level for level in Level}
+
+
+def _unknown_namespace(namespace: str) -> HoldfastError:
+    return error(Reason.UNKNOWN_NAMESPACE, f"the cluster has no namespace {namespace!r}", field="namespace")
+
+
+def _with_outcome(failure: HoldfastError, outcome: Outcome | None) -> HoldfastError:
+    """The same failure under the operation's final outcome."""
+    if failure.outcome is outcome:
+        return failure
+    return error(
+        failure.reason,
+        failure.message,
+        outcome=outcome,
+        field=failure.field,
+        retry_after_ms=failure.retry_after_ms,
+        leader=failure.leader,
+        shards=failure.shards,
+        applied_index=failure.applied_index,
+        oldest_revision=failure.oldest_revision,
+        revision=failure.revision,
+    )
+
+
+def _renew_all() -> None:
+    for session in list(_sessions):
+        session.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -1,0 +1,329 @@
+"""One pipelined Cache.Stream to one node: packs whatever was asked for since the last turn into frames.
+
+Invariant: a call that was written to the node is in `outstanding` until its answer comes or the stream
+ends; the stream ends exactly once, with `Owner.lost`, which receives every call that is left. At most as
+many frames are unanswered as the node's Welcome allows; meanwhile calls wait and the next frame is bigger.
+
+The writer wakes one loop turn after the first call was pushed, so calls of one turn share a frame. A node
+that leaves frames unanswered for `HANG_S` is treated like one that closed the connection.
+
+Knows nothing of maps, retries or tokens: `session.py` does. Source: design performance, techniques 1, 7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from holdfast import wire
+from holdfast.channels import EOF, BytesStream, describe
+from holdfast.errors import HoldfastError, Reason, error
+from holdfast.types import Level, Outcome, Served
+
+FRAME_OPERATIONS_MAX: Final = 4096
+FRAME_BYTES_MAX: Final = 3_670_016  # 3.5 MiB: below the server's 4 MiB with token and heads
+WELCOME_S: Final = 1.0  # to connect and be welcomed
+HANG_S: Final = 1.0  # twice the longest election timeout of the default configuration, nearly
+HANG_S_MAX: Final = 4.0
+HANG_CHECK_S: Final = 0.25
+WRITE: Final = 0  # Call.level of everything that is not a read
+SESSION: Final = int(Level.SESSION)
+
+Answer = tuple[wire.Result, Served]
+
+
+class Call(asyncio.Future[Answer]):
+    """One operation under way: the caller's future and what sending it again needs, in one object."""
+
+    __slots__ = (
+        "attempts",
+        "deadline",
+        "doubt",
+        "encoded",
+        "frame",
+        "home",
+        "key",
+        "kind",
+        "last",
+        "level",
+        "namespace",
+        "node",
+        "redirects",
+        "sequence",
+        "started",
+        "tried",
+        "where",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sequence: int,
+        namespace: str,
+        where: bytes,
+        key: bytes,
+        kind: bytes,
+        level: int,
+        started: float,
+        deadline: float,
+        home: dict[int, Call],
+    ) -> None:
+        super().__init__(loop=loop)
+        self.sequence = sequence
+        self.namespace = namespace
+        self.where = where  # the key it is routed by
+        self.key = key  # Operation.key: empty for scans, ranges and transactions
+        self.kind = kind  # the encoded kind
+        self.level = level
+        self.started = started
+        self.deadline = deadline
+        self.home = home  # the session's table it is in until it is settled
+        self.encoded = b""  # made once, at the first attempt: retries send the same bytes
+        self.frame: list[int] | None = None  # operations left unanswered in its frame; None: not sent
+        self.attempts = 0
+        self.redirects = 0  # hints followed in a row
+        self.tried = 0  # bit set of nodes that failed it
+        self.node = 0  # asked last
+        self.doubt = False  # some attempt may have had its effect
+        self.last: HoldfastError | None = None
+
+
+class Owner(Protocol):
+    """Who the stream reports to; every method is called on the loop and returns at once."""
+
+    def welcomed(self, stream: NodeStream, welcome: Any) -> None:
+        """The node's first frame. Raises to turn the node away."""
+
+    def learn(self, stream: NodeStream, answers: Any) -> Served:
+        """What a group of answers tells: token, stamp, leader."""
+
+    def failed(self, call: Call, stream: NodeStream, failure: HoldfastError) -> None:
+        """An attempt was answered with an error."""
+
+    def leaving(self, stream: NodeStream, unsent: list[Call]) -> None:
+        """The node says goodbye: nothing more may be sent there."""
+
+    def lost(self, stream: NodeStream, why: str, sent: list[Call], unsent: list[Call]) -> None:
+        """The stream is over."""
+
+    def frame_facts(self, with_token: bool) -> tuple[bytes, int]:
+        """Token bytes (empty when not asked for) and the answered_below mark."""
+
+
+class NodeStream:
+    """A stream to the node at `address`. The owner runs `run` as a task and pushes calls."""
+
+    def __init__(
+        self, address: str, open_stream: Callable[[str], BytesStream], hello: bytes, owner: Owner
+    ) -> None:
+        self.address = address
+        self.node = 0  # known once welcomed
+        self.ready = False
+        self.hang_s = HANG_S
+        self.backlog: list[Call] = []  # wait for the Welcome
+        self.outstanding: dict[int, Call] = {}
+        self.ended = asyncio.Event()
+        self._open_stream = open_stream
+        self._hello = hello
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._queues: dict[str, list[Call]] = {}
+        self._wake: asyncio.Future[None] | None = None
+        self._window = 1
+        self._in_flight = 0
+        self._silent_since = 0.0
+        self._checked = 0.0
+        self._check: asyncio.TimerHandle | None = None
+        self._rpc: BytesStream | None = None
+        self._why = ""
+
+    # ---- sending ----
+
+    def push(self, call: Call) -> None:
+        """Sends a call with the next frame. The stream must be ready and the call encoded."""
+        queue = self._queues.get(call.namespace)
+        if queue is None:
+            self._queues[call.namespace] = [call]
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
+        else:
+            queue.append(call)
+
+    async def _write_frames(self, rpc: BytesStream) -> None:
+        while True:
+            while not self._queues or self._in_flight >= self._window:
+                self._wake = self._loop.create_future()
+                await self._wake
+            frame = self._pack()
+            if frame:
+                await rpc.write(frame)
+
+    def _pack(self) -> bytes:
+        """Takes the longest-waiting namespace's calls, as many as one frame holds."""
+        namespace = next(iter(self._queues))
+        queue = self._queues.pop(namespace)
+        parts: list[bytes] = []
+        frame, size, deadline, with_token = [0], 0, 0.0, False
+        outstanding = self.outstanding
+        for at, call in enumerate(queue):
+            if call.done():  # cancelled by its caller, or past its deadline
+                continue
+            size += len(call.encoded)
+            if parts and (size > FRAME_BYTES_MAX or len(parts) >= FRAME_OPERATIONS_MAX):
+                self._queues[namespace] = queue[at:]
+                break
+            call.frame = frame
+            outstanding[call.sequence] = call
+            parts.append(call.encoded)
+            if call.deadline > deadline:  # noqa: PLR1730 - a call of max() costs more, and this is hot
+                deadline = call.deadline
+            if call.level == SESSION:
+                with_token = True
+        if not parts:
+            return b""
+        frame[0] = len(parts)
+        now = self._loop.time()
+        if self._in_flight == 0:
+            self._silent_since = now
+        self._in_flight += 1
+        self._arm_check(now)
+        token, answered_below = self._owner.frame_facts(with_token)
+        timeout_ms = max(1, int(1000 * (deadline - now)))
+        return wire.frame(namespace, parts, token, answered_below, timeout_ms)
+
+    # ---- life ----
+
+    async def run(self) -> None:
+        """Connects, serves, and ends with `Owner.lost`. Never raises but for cancellation."""
+        writer: asyncio.Task[None] | None = None
+        try:
+            rpc = self._rpc = self._open_stream(self.address)
+            async with asyncio.timeout(WELCOME_S):
+                await rpc.write(self._hello)
+                first = await rpc.read()
+            if first is EOF:
+                self._why = self._why or "closed before the welcome"
+                return
+            self._welcomed(wire.StreamResponse.FromString(first).welcome)
+            writer = self._loop.create_task(self._write_frames(rpc))
+            writer.add_done_callback(lambda _: rpc.cancel())  # a failed write ends the reading too
+            await self._read(rpc)
+        except TimeoutError:
+            self._why = self._why or f"no welcome within {WELCOME_S} s"
+        except asyncio.CancelledError:
+            # Of the rpc (our own `abandon`), unless somebody cancels this task.
+            self._why = self._why or "cancelled"
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        except Exception as exc:  # noqa: BLE001 - whatever broke it, the calls go elsewhere
+            self._why = self._why or describe(exc)
+        finally:
+            await self._end(writer)
+
+    def _welcomed(self, welcome: Any) -> None:
+        self.node = welcome.node
+        self._window = max(1, welcome.frames_in_flight_max)
+        self.ready = True
+        self._owner.welcomed(self, welcome)
+
+    async def _end(self, writer: asyncio.Task[None] | None) -> None:
+        self.ready = False
+        if self._check is not None:
+            self._check.cancel()
+        if self._rpc is not None:
+            self._rpc.cancel()
+        if writer is not None:
+            writer.cancel()
+            await asyncio.wait([writer])
+            if not writer.cancelled() and (failed := writer.exception()):
+                self._why = self._why or describe(failed)
+        sent = list(self.outstanding.values())
+        self.outstanding.clear()
+        self._owner.lost(self, self._why or "closed by the node", sent, self._take_unsent())
+        self.ended.set()
+
+    def abandon(self, why: str) -> None:
+        """Ends the stream from this side; `Owner.lost` follows from its task."""
+        self._why = self._why or why
+        if self._rpc is not None:
+            self._rpc.cancel()
+
+    def _take_unsent(self) -> list[Call]:
+        unsent = self.backlog + [call for queue in self._queues.values() for call in queue]
+        self.backlog = []
+        self._queues.clear()
+        return unsent
+
+    # ---- receiving ----
+
+    async def _read(self, rpc: BytesStream) -> None:
+        while (data := await rpc.read()) is not EOF:
+            self._silent_since = self._loop.time()
+            self.hang_s = HANG_S
+            response = wire.StreamResponse.FromString(data)
+            self._settle(response)
+            if response.goodbye:
+                self.ready = False
+                self._owner.leaving(self, self._take_unsent())
+
+    def _settle(self, response: wire.StreamResponse) -> None:
+        """Hands every answer to its caller. About a third of the SDK's time at 256 callers."""
+        pop = self.outstanding.pop
+        for answers in response.answers:
+            served = self._owner.learn(self, answers)
+            for result in answers.results:
+                call = pop(result.sequence, None)
+                if call is None:
+                    continue
+                frame = call.frame
+                if frame is not None:
+                    frame[0] -= 1
+                    if not frame[0]:
+                        self._frame_done()
+                if result.HasField("error"):
+                    self._owner.failed(call, self, wire.failure(result.error, result.revision))
+                else:
+                    call.home.pop(call.sequence, None)
+                    if not call.done():
+                        call.set_result((result, served))
+
+    def _frame_done(self) -> None:
+        self._in_flight -= 1
+        if self._wake is not None and not self._wake.done() and self._queues:
+            self._wake.set_result(None)
+
+    # ---- hang ----
+
+    def _arm_check(self, now: float) -> None:
+        if self._check is None:
+            self._checked = now
+            self._check = self._loop.call_later(HANG_CHECK_S, self._check_hang)
+
+    def _check_hang(self) -> None:
+        now = self._loop.time()
+        late = now - self._checked > 2 * HANG_CHECK_S
+        self._check = None
+        if not self._in_flight:
+            return
+        if late:  # this process slept: read what has come before judging the node
+            self._silent_since = now
+        if now - self._silent_since > self.hang_s:
+            self.abandon(f"no answer for {self.hang_s:.1f} s")
+        else:
+            self._arm_check(now)
+
+    def __repr__(self) -> str:
+        state = "ready" if self.ready else self._why or "connecting"
+        waiting = sum(map(len, self._queues.values())) + len(self.backlog)
+        return (
+            f"<NodeStream {self.address} node {self.node} {state}, {self._in_flight}/{self._window} frames,"
+            f" {len(self.outstanding)} sent, {waiting} waiting>"
+        )
+
+
+def connection_lost(why: str, sent: bool, is_write: bool) -> HoldfastError:
+    """A broken connection as an attempt's failure: unknown only for a write that was sent."""
+    outcome = Outcome.UNKNOWN if sent and is_write else Outcome.REFUSED
+    return error(Reason.STOPPED, f"connection lost: {why}", outcome=outcome)

@@ -1,0 +1,259 @@
+"""The transport over gRPC: for each pair of nodes a control and a bulk stream, for all groups.
+
+`peer_streams` brings connections about, `peer_link` carries one, `peer_wire` makes the bytes; here is
+the table of the connections that stand, and the contract.
+
+Invariant: what `transport.Transport` promises. A full queue, a broken stream or bytes that make no sense
+end the connection; nothing in the middle is ever left out.
+
+Does not decide whether a peer lives (the driver's heartbeats do; gRPC's keepalive only ends connections
+into nowhere), and does not encrypt: a node binds loopback unless told otherwise.
+
+Source: raft-on-pysyncobj A.3 (transport contract), PySyncObj PR #194 (two live sockets for one node).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from holdfast_raft.clock import Clock
+from holdfast_raft.messages import NodeMessage
+from holdfast_raft.peer_link import MESSAGE_BYTES_MAX, Lane, Link
+from holdfast_raft.peer_streams import SERVER_OPTIONS, SERVICE, Acceptor, Dialer, Door
+from holdfast_raft.peer_wire import Hello, encode
+from holdfast_raft.transport import Receiver
+
+__all__ = ["SERVER_OPTIONS", "GrpcTransport", "PeerInfo"]
+
+log = logging.getLogger(__name__)
+
+CONTROL_BYTES_MAX = 8 << 20
+"""Queued on a control lane before the connection is given up: some seconds of small messages."""
+
+BULK_BYTES_MAX = 64 << 20
+"""Queued on a bulk lane; flow control asks `queued_bytes` and stays well below."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """What a peer said of itself in its last hello."""
+
+    node: int
+    incarnation: int
+    http: str
+    version: str
+    pid: int
+    zone: str
+    connected: bool
+
+
+class GrpcTransport:
+    """Carries messages to the other nodes of the cluster; see `transport.Transport`."""
+
+    def __init__(
+        self,
+        cluster_id: str,
+        node: int,
+        incarnation: int,
+        peers: Mapping[int, str],
+        *,
+        http: str,
+        version: str,
+        pid: int,
+        zone: str,
+        admit: Callable[[int, int], bool],
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        control_bytes_max: int = CONTROL_BYTES_MAX,
+        bulk_bytes_max: int = BULK_BYTES_MAX,
+    ) -> None:
+        """Connects nothing yet.
+
+        Args:
+            cluster_id: of the cluster; peers of another are refused.
+            node: our id.
+            incarnation: ours, from the data directory.
+            peers: gRPC address by node id; our own id among them is ignored.
+            http: our HTTP address, for people; so are version, pid and zone.
+            version: see http.
+            pid: see http.
+            zone: see http.
+            admit: whether this (node, incarnation) belongs to the cluster.
+            loop: the loop everything happens on.
+            clock: its wall clock seeds the epoch.
+            control_bytes_max: bound of a control lane's queue.
+            bulk_bytes_max: bound of a bulk lane's queue.
+        """
+        self._hello = Hello(cluster_id, node, incarnation, 0, http, version, pid, zone)
+        self._peers = {peer: address for peer, address in peers.items() if peer != node}
+        self._door = Door(self._hello, self._peers, admit, clock)
+        self._acceptor = Acceptor(self._door, self._new_link, self._stands)
+        self._loop = loop
+        self._bounds = (control_bytes_max, bulk_bytes_max)
+        self._receiver: Receiver = _Nobody()
+        self._links: dict[int, Link] = {}
+        self._hellos: dict[int, Hello] = {}
+        self._staged: dict[Lane, None] = {}
+        self._last_encoded: tuple[NodeMessage | None, bytes] = (None, b"")
+        self._dialers: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<GrpcTransport of node {self._hello.node}: {list(self._links.values())}>"
+
+    # --- the contract -------------------------------------------------------------------------------
+
+    def attach(self, receiver: Receiver) -> None:
+        assert isinstance(self._receiver, _Nobody), "one receiver, once"
+        self._receiver = receiver
+
+    def is_connected(self, peer: int) -> bool:
+        link = self._links.get(peer)
+        return link is not None and link.is_open
+
+    def send(self, peer: int, message: NodeMessage, *, bulk: bool = False) -> bool:
+        link = self._links.get(peer)
+        if link is None or not link.is_open:
+            return False
+        encoded = self._encode(message)
+        lane = link.bulk if bulk else link.control
+        if not lane.stage(encoded):
+            link.is_open = False
+            # Not now: the receiver is in the middle of its turn.
+            name = "bulk" if bulk else "control"
+            self._loop.call_soon(self._end, link, f"{lane.queued_bytes} bytes wait on the {name} lane")
+            return False
+        self._staged[lane] = None
+        return True
+
+    def flush(self) -> None:
+        for lane in self._staged:
+            lane.release()
+        self._staged.clear()
+        self._last_encoded = (None, b"")
+
+    def queued_bytes(self, peer: int) -> int:
+        link = self._links.get(peer)
+        return 0 if link is None else link.bulk.queued_bytes
+
+    def _encode(self, message: NodeMessage) -> bytes:
+        """Encodes; once for the peers that get the same object one after the other."""
+        last, encoded = self._last_encoded
+        if message is not last:
+            encoded = encode(message)
+            assert len(encoded) <= MESSAGE_BYTES_MAX, f"a message of {len(encoded)} bytes"
+            self._last_encoded = (message, encoded)
+        return encoded
+
+    # --- for the node -------------------------------------------------------------------------------
+
+    def peer_info(self, peer: int) -> PeerInfo | None:
+        """What the peer said of itself; None: never connected since this process started."""
+        hello = self._hellos.get(peer)
+        if hello is None:
+            return None
+        return PeerInfo(
+            hello.node,
+            hello.incarnation,
+            hello.http,
+            hello.version,
+            hello.pid,
+            hello.zone,
+            self.is_connected(peer),
+        )
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """The Peer service, for a grpc.aio server made with SERVER_OPTIONS. Bytes in, bytes out."""
+
+        async def control(_: object, context: Any) -> None:
+            await self._acceptor.serve("control", context)
+
+        async def bulk(_: object, context: Any) -> None:
+            await self._acceptor.serve("bulk", context)
+
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Control": grpc.stream_stream_rpc_method_handler(control),
+                "Bulk": grpc.stream_stream_rpc_method_handler(bulk),
+            },
+        )
+
+    def start(self) -> None:
+        """Begins to dial the peers with higher ids. Call on the loop, after `attach`."""
+        assert not isinstance(self._receiver, _Nobody), "attach a receiver first"
+        for peer, address in self._peers.items():
+            if peer > self._hello.node:
+                dialer = Dialer(self._door, peer, address, self._new_link, self._stands)
+                self._dialers.append(self._loop.create_task(dialer.run(), name=f"dial node {peer}"))
+
+    async def close(self) -> None:
+        """Ends every connection; call it before the server stops, so that peers see who hung up."""
+        self._acceptor.close()
+        for dialer in self._dialers:
+            dialer.cancel()
+        for link in list(self._links.values()):
+            self._end(link, "this node is shutting down")
+        await asyncio.gather(*self._dialers, return_exceptions=True)
+
+    # --- a connection's life ------------------------------------------------------------------------
+
+    def _stands(self, link: Link) -> None:
+        old = self._links.get(link.peer)
+        if old is not None:
+            self._end(old, "a newer connection took its place")
+        link.is_open = True
+        self._links[link.peer] = link
+        self._hellos[link.peer] = link.hello
+        log.info("peer.connected node=%d epoch=%d pid=%d", link.peer, link.hello.epoch, link.hello.pid)
+        try:
+            self._receiver.connected(link.peer)
+        except Exception:
+            log.exception("peer.receiver_failed in connected, node=%d", link.peer)
+
+    def _end(self, link: Link, why: str, *, by_peer: bool = False) -> None:
+        """Ends the link if nothing has yet, and tells the receiver, once, that it is over."""
+        link.end(why, by_peer=by_peer)
+        if self._links.get(link.peer) is not link:
+            return
+        del self._links[link.peer]
+        self._staged.pop(link.control, None)
+        self._staged.pop(link.bulk, None)
+        ending = link.ended.result()
+        log.info("peer.disconnected node=%d by_peer=%s: %s", link.peer, ending.by_peer, ending.why)
+        try:
+            self._receiver.disconnected(link.peer, ending.by_peer)
+        except Exception:
+            log.exception("peer.receiver_failed in disconnected, node=%d", link.peer)
+
+    def _new_link(self, hello: Hello) -> Link:
+        link = Link(hello, *self._bounds, self._deliver)
+        link.ended.add_done_callback(lambda ended: self._end(link, ended.result().why))
+        return link
+
+    def _deliver(self, peer: int, message: NodeMessage, size: int) -> None:
+        try:
+            self._receiver.received(peer, message, size)
+        except Exception:
+            # The receiver's mistake, not the connection's: the stream goes on.
+            log.exception("peer.receiver_failed in received, node=%d", peer)
+
+
+class _Nobody:
+    """Stands in until a receiver is attached."""
+
+    def connected(self, peer: int) -> None:
+        raise AssertionError(f"node {peer} connected before a receiver was attached")
+
+    def disconnected(self, peer: int, closed_by_peer: bool) -> None:
+        raise AssertionError(f"node {peer} disconnected ({closed_by_peer=}) before a receiver was attached")
+
+    def received(self, peer: int, message: NodeMessage, size_bytes: int) -> None:
+        raise AssertionError(
+            f"{size_bytes} bytes from node {peer} before a receiver was attached: {message!r}"
+        )

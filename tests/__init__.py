@@ -1,0 +1,1 @@
+"""The tests. unit/ mirrors the packages; repo/ is about the repository itself."""

@@ -1,0 +1,122 @@
+"""Where foreign things stop: what import-linter cannot say about the floors of ARCHITECTURE.md."""
+
+from __future__ import annotations
+
+import ast
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.repo.sources import imports, module_name, package_files, syntax
+
+# Pure: no asyncio, grpc, clock, randomness, files. Facts in, decisions out.
+PURE = (
+    "holdfast.types",
+    "holdfast.keys",
+    "holdfast.shardmap",
+    "holdfast.token",
+    "holdfast.errors",
+    "holdfast.retry",
+    "holdfast_raft.errors",
+    "holdfast_raft.machine",
+    "holdfast_raft.messages",
+    "holdfast_raft.status",
+    "holdfast_raft.transport",
+    "holdfast_raft.guard",
+    "holdfast_raft.readindex",
+    "holdfast_raft.election",
+    "holdfast_node.limits",
+    "holdfast_node.routing",
+    "holdfast_node.stamp",
+    "holdfast_node.cache",
+    "holdfast_node.cache.*",
+    "holdfast_node.rpc.convert",
+)
+IMPURE = {
+    "asyncio", "datetime", "grpc", "io", "logging", "os", "pathlib", "random", "secrets", "selectors",
+    "signal", "socket", "subprocess", "tempfile", "threading", "time", "uuid", "uvloop",
+}  # fmt: skip
+
+# Foreign thing -> the modules that may import it.
+STOPS_AT = {
+    "pysyncobj": ("holdfast_raft.engine",),
+    "prometheus_client": ("holdfast_node.metrics",),
+    "click": ("holdfast.cli", "holdfast.cli.*"),
+    "rich": ("holdfast.cli", "holdfast.cli.*"),
+    "uvloop": ("holdfast_node.server", "holdfast_node.__main__"),
+    "grpc_reflection": ("holdfast_node.server",),
+    "grpc_health": ("holdfast_node.health", "holdfast_node.server"),
+    # Message classes: where bytes become our own types.
+    "holdfast.v1": (
+        "holdfast.stream",
+        "holdfast.watch",
+        "holdfast.wire",
+        "holdfast.channels",
+        "holdfast.cli.placement",
+        "holdfast_node.cache.commands",
+        "holdfast_node.rpc.*",
+        "holdfast_node.server",  # reflection wants the descriptors
+    ),
+    "holdfast_node.v1": (
+        "holdfast_node.cache.commands",
+        "holdfast_node.cache.image",
+        "holdfast_node.rpc.*",
+    ),
+    "holdfast_raft.v1": ("holdfast_raft.grpc_transport", "holdfast_raft.peer_wire"),
+}
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def brings(name: str, thing: str) -> bool:
+    return name == thing or name.startswith(thing + ".")
+
+
+@pytest.mark.parametrize("thing", sorted(STOPS_AT))
+def test_a_foreign_thing_stops_where_the_architecture_says(thing):
+    """Stub classes, PySyncObj, prometheus and click are imported by the named modules only."""
+    strays = [
+        module_name(path)
+        for path in package_files()
+        if any(brings(name, thing) for name in imports(path))
+        and not matches(module_name(path), STOPS_AT[thing])
+        and not brings(module_name(path), thing)
+    ]
+
+    assert strays == []
+
+
+def acts(path: Path) -> set[str]:
+    """What of a module's imports acts. `random` may be imported to name the type of a generator handed in."""
+    found = {name.partition(".")[0] for name in imports(path)} & IMPURE
+    uses = {
+        node.attr
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "random"
+    }
+    makes = any(
+        isinstance(node, ast.Call) and ast.unparse(node.func) == "random.Random"
+        for node in ast.walk(syntax(path))
+    )
+    return found - {"random"} if uses == {"Random"} and not makes else found
+
+
+def test_a_pure_module_imports_nothing_that_acts():
+    """A pure module imports no event loop, network, clock, randomness or file access."""
+    strays = {
+        module_name(path): sorted(found)
+        for path in package_files()
+        if matches(module_name(path), PURE) and (found := acts(path))
+    }
+
+    assert strays == {}
+
+
+def test_every_name_of_the_pure_list_exists():
+    """A module that was renamed does not silently leave the list of pure modules."""
+    names = [module_name(path) for path in package_files()]
+
+    assert [pattern for pattern in PURE if not any(fnmatch(name, pattern) for name in names)] == []

@@ -1,0 +1,72 @@
+"""holdfast.cli.shard: the map joined with what the replicas say."""
+
+from __future__ import annotations
+
+import pytest
+from holdfast.v1 import placement_pb2
+
+from tests.unit.holdfast.cli.console import Console, ScriptedPlacement, serving, shard
+
+FIELDS = {"shard", "namespace", "start", "end", "epoch", "group", "leader", "replicas", "keys", "bytes"}
+
+
+def make_service(address_of_node_1=""):
+    shards = [shard(2, b"", b"m"), shard(3, b"m", b"", leader=0)]
+    nodes = [placement_pb2.Node(id=1, address=address_of_node_1, state=placement_pb2.Node.STATE_UP, pid=7)]
+    replicas = [
+        placement_pb2.ReplicaStatus(
+            shard=shards[0], role=placement_pb2.ReplicaStatus.ROLE_LEADER, keys=4, bytes=400, has_quorum=True
+        )
+    ]
+    return ScriptedPlacement(shards, nodes, replicas)
+
+
+@pytest.fixture
+def endpoint():
+    service = make_service()
+    with serving(service) as address:
+        service._nodes[0].address = address
+        yield address
+
+
+def test_list_as_json_has_the_promised_fields(endpoint):
+    """`shard list -o json` is stable: the fields of the contract, null for what is not known."""
+    rows = Console().json("shard", "list", "--endpoints", endpoint)
+
+    assert [set(row) for row in rows] == [FIELDS, FIELDS]
+    assert [(row["shard"], row["leader"], row["keys"]) for row in rows] == [(2, 1, 4), (3, None, None)]
+    assert (rows[0]["start"], rows[0]["end"], rows[0]["replicas"]) == ("", "m", [1, 2, 3])
+
+
+def test_locate_names_the_shard_of_a_key(endpoint):
+    """A key belongs to the range that holds it; the cut belongs to the right."""
+    assert Console().json("shard", "locate", "a", "--endpoints", endpoint)["shard"] == 2
+    assert Console().json("shard", "locate", "m", "--endpoints", endpoint)["shard"] == 3
+    assert Console().run("shard", "locate", "m", "-n", "other", "--endpoints", endpoint).exit_code == 1
+
+
+def test_show_tells_which_replicas_do_not_answer(endpoint):
+    """Silence of a replica is told, not left out."""
+    result = Console().run("shard", "show", "2", "--endpoints", endpoint)
+
+    assert "leader" in result.stdout
+    assert "node 2: does not answer" in result.stderr
+    assert Console().run("shard", "show", "9", "--endpoints", endpoint).exit_code == 1
+
+
+def test_transfer_leader_follows_the_hint_to_the_leader(endpoint):
+    """Any node may be asked: one that does not lead says who does."""
+    follower = make_service()
+    follower.leader_elsewhere = endpoint
+    with serving(follower) as address:
+        found = Console().json("shard", "transfer-leader", "2", "--to", "3", "--endpoints", address)
+
+    assert found == {"shard": 2, "leader": 3}
+
+
+def test_an_endpoint_that_does_not_answer_is_passed_over(endpoint):
+    """Any node will do: the next one is asked."""
+    with serving(make_service()) as dead:
+        pass
+
+    assert Console().run("shard", "list", "--endpoints", f"{dead},{endpoint}").exit_code == 0

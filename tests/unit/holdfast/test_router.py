@@ -1,0 +1,124 @@
+"""Which node is asked."""
+
+from holdfast.keys import KeyRange
+from holdfast.router import SUSPECT_S_MAX, SUSPECT_S_MIN, Router
+from holdfast.shardmap import Replica, Shard, ShardMap
+
+REPLICAS = tuple(Replica(n, f"n{n}:1") for n in (1, 2, 3))
+
+
+def shard(group=2, start=b"", end=b"", epoch=1, leader=0, replicas=REPLICAS) -> Shard:
+    return Shard("default", KeyRange(start, end), group, epoch, replicas, leader)
+
+
+def router(*shards: Shard, ready=(1, 2, 3)) -> Router:
+    made = Router()
+    made.learn_map(ShardMap(1, shards or (shard(),)))
+    for node in ready:
+        made.welcomed(node)
+    return made
+
+
+def test_an_older_map_does_not_replace_a_newer_one():
+    """The map's epoch only grows."""
+    made = router()
+    made.learn_map(ShardMap(5, [shard(group=9, epoch=5)]))
+    made.learn_map(ShardMap(4, [shard(group=8, epoch=4)]))
+
+    assert made.locate("default", b"k").group == 9
+
+
+def test_the_entries_of_a_wrong_shard_answer_replace_what_they_cover():
+    """After a split the two halves stand in the map, without asking for it."""
+    made = router(shard(2, b"", b"m"), shard(3, b"m", b""))
+
+    assert made.learn_shards([shard(7, b"", b"f", epoch=2), shard(8, b"f", b"m", epoch=2)])
+    assert [made.locate("default", key).group for key in (b"a", b"g", b"z")] == [7, 8, 3]
+
+
+def test_entries_that_would_leave_a_gap_are_not_taken():
+    """Half of a split is not laid over the map: the caller asks for the whole."""
+    made = router()
+
+    assert not made.learn_shards([shard(7, b"", b"m", epoch=2)])
+    assert made.locate("default", b"a").group == 2
+
+
+def test_the_leader_is_asked_once_it_is_known():
+    """A leader's own word decides; a bystander's only when nothing is known."""
+    made, here = router(), shard()
+    made.learn_leader(2, 2, said_by=3)
+    made.learn_leader(2, 1, said_by=3)
+    assert made.leader_of(here, 0.0) == 2
+
+    made.learn_leader(2, 3, said_by=3)
+    assert made.leader_of(here, 0.0) == 3
+
+
+def test_who_does_not_lead_is_not_asked_again_at_once():
+    """NOT_LEADER with a hint moves there; without one, to another replica."""
+    made, here = router(shard(leader=1)), shard(leader=1)
+    assert made.not_leader(here, 1, "n3:1", 0.0)
+    assert made.leader_of(here, 0.0) == 3
+
+    assert not made.not_leader(here, 3, "", 0.0)
+    assert {made.leader_of(here, 0.0, last=3) for _ in range(6)} == {1, 2}
+
+
+def test_a_hint_at_a_node_that_just_failed_is_not_followed():
+    """Followers name the dead leader for a while; that is no reason to dial it."""
+    made, here = router(shard(leader=1)), shard(leader=1)
+    made.lost(1, 10.0)
+
+    assert not made.not_leader(here, 2, "n1:1", 10.0)
+    assert made.leader_of(here, 10.0, last=2) == 3
+
+
+def test_reads_are_spread_over_ready_replicas():
+    """Any replica's reads go round robin, only to nodes with a stream."""
+    made = router(ready=(1, 3))
+
+    assert sorted(made.reader_of(shard(), 0.0) for _ in range(10)) == [1] * 5 + [3] * 5
+
+
+def test_a_read_that_failed_goes_to_an_untried_replica():
+    """Tried nodes are left out while there are others."""
+    made = router()
+
+    assert {made.reader_of(shard(), 0.0, tried=1 << 1 | 1 << 2) for _ in range(4)} == {3}
+    assert not made.untried(shard(), 0b1110)
+    assert made.untried(shard(), 0b0110)
+
+
+def test_a_failed_node_is_the_last_choice_for_a_while_and_longer_each_time():
+    """Suspicion passes by itself, doubles with each failure up to a bound, and ends with an answer."""
+    made = router()
+    made.lost(1, 0.0)
+    assert made.is_suspect(1, SUSPECT_S_MIN * 0.9)
+    assert not made.is_suspect(1, SUSPECT_S_MIN * 1.1)
+
+    for _ in range(10):
+        made.lost(1, 0.0)
+    assert made.is_suspect(1, SUSPECT_S_MAX * 0.9)
+    assert not made.is_suspect(1, SUSPECT_S_MAX * 1.1)
+
+    made.answered(1)
+    assert made.strikes(1) == 0
+
+
+def test_with_every_node_suspect_somebody_is_asked_all_the_same():
+    """No node is given up for good."""
+    made = router()
+    for node in (1, 2, 3):
+        made.lost(node, 0.0)
+
+    assert made.leader_of(shard(), 0.0) in {1, 2, 3}
+    assert made.reader_of(shard(), 0.0) in {1, 2, 3}
+
+
+def test_a_lost_leader_is_forgotten():
+    """When the leader's stream breaks, another replica is asked who leads."""
+    made, here = router(shard(leader=1)), shard(leader=1)
+    made.lost(1, 0.0)
+
+    assert made.leader_of(here, 0.0) != 1

@@ -1,0 +1,120 @@
+"""Packing, windows and ends of one stream, against a scripted peer."""
+
+import asyncio
+
+import holdfast
+from holdfast.stream import FRAME_BYTES_MAX
+
+from tests.unit.holdfast.scripted_node import ScriptedCluster
+
+
+def frames_of(window: int, act) -> list[int]:
+    async def run():
+        cluster = ScriptedCluster()
+        cluster.nodes[0].window = window
+        async with cluster, holdfast.connect(cluster.endpoints) as client:
+            await act(cluster.nodes[0], client)
+            return cluster.nodes[0].frames
+
+    return asyncio.run(run())
+
+
+def test_a_full_window_makes_bigger_frames():
+    """While no frame may leave, calls wait; then they leave together."""
+
+    async def act(node, client):
+        node.held = asyncio.Event()
+        first = asyncio.ensure_future(client.put("k", "v"))
+        await node.until(lambda: node.frames)
+        more = [asyncio.ensure_future(client.put(f"k{n}", "v")) for n in range(3)]
+        await asyncio.sleep(0)
+        more += [asyncio.ensure_future(client.put(f"l{n}", "v")) for n in range(3)]
+        await asyncio.sleep(0)
+        node.held.set()
+        await asyncio.gather(first, *more)
+
+    assert [len(frame.operations) for frame in frames_of(1, act)] == [1, 6]
+
+
+def test_a_frame_holds_at_most_4096_operations():
+    """More than one frame's worth leaves as several, in order."""
+
+    async def act(_, client):
+        await asyncio.gather(*(client.get("k") for _ in range(5000)))
+
+    frames = frames_of(64, act)
+    assert [len(frame.operations) for frame in frames] == [4096, 904]
+    sequences = [op.sequence for frame in frames for op in frame.operations]
+    assert sequences == sorted(sequences)
+
+
+def test_a_frame_stays_below_the_servers_limit():
+    """Large values are spread over frames of at most 3.5 MiB."""
+
+    async def act(node, client):
+        await asyncio.gather(*(client.put(f"k{n}", b"x" * 1024 * 1024) for n in range(8)))
+        assert len(node.hellos) == 1  # a frame above the limit would have broken the stream
+
+    frames = frames_of(64, act)
+    assert sum(len(frame.operations) for frame in frames) == 8
+    assert max(frame.ByteSize() for frame in frames) <= FRAME_BYTES_MAX + 1024
+
+
+def test_namespaces_do_not_share_a_frame():
+    """A frame has one namespace; absent means default."""
+
+    async def run():
+        async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
+            session = client._backend
+            await client.put("k", "v")
+            stream = session._by_node[1]
+            for namespace in ("default", "other"):
+                call = session.submit("default", b"k", b"k", b"\x42\x00", 1, 5.0)
+                stream._queues["default"].remove(call)
+                call.namespace = namespace
+                stream.push(call)
+            await cluster.nodes[0].until(lambda: len(cluster.nodes[0].frames) == 3)
+            return [frame.namespace for frame in cluster.nodes[0].frames]
+
+    assert asyncio.run(run())[1:] == ["", "other"]
+
+
+def test_a_cancelled_call_is_not_sent():
+    """What its caller gave up before the frame left does not travel."""
+
+    async def act(node, client):
+        node.held = asyncio.Event()
+        first = asyncio.ensure_future(client.put("k", "v"))
+        await node.until(lambda: node.frames)
+        gone = asyncio.ensure_future(client.put("gone", "v"))
+        stays = asyncio.ensure_future(client.put("stays", "v"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+        node.held.set()
+        await asyncio.gather(first, stays)
+
+    keys = [op.key for frame in frames_of(1, act) for op in frame.operations]
+    assert keys == [b"k", b"stays"]
+
+
+def test_a_frame_says_how_long_its_calls_may_take():
+    """timeout_ms is the longest remaining time among the frame's calls."""
+
+    async def act(_, client):
+        await asyncio.gather(client.put("a", "v", timeout_s=2), client.put("b", "v", timeout_s=9))
+
+    (frame,) = frames_of(64, act)
+    assert 2000 < frame.timeout_ms <= 9000
+
+
+def test_a_stream_tells_its_state_in_one_line():
+    """The repr names node, state, frames and what waits."""
+
+    async def run():
+        async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
+            await client.put("k", "v")
+            return repr(client._backend._by_node[1]), cluster.endpoints[0]
+
+    text, address = asyncio.run(run())
+    assert text == f"<NodeStream {address} node 1 ready, 0/64 frames, 0 sent, 0 waiting>"

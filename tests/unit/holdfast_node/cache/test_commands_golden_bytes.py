@@ -1,0 +1,145 @@
+"""Stored messages keep their bytes: logs and snapshots of today are read by the programs of tomorrow.
+
+A failure here means that stored data changed. That needs a new entry version or snapshot format, not new
+golden bytes.
+"""
+
+from __future__ import annotations
+
+from holdfast_node.cache import commands
+from holdfast_node.cache.buckets import pack_record
+from holdfast_node.cache.commands import Run
+from holdfast_node.cache.policy import Eviction, Policy
+from holdfast_node.cache.state import State
+from holdfast_node.v1 import command_pb2, snapshot_pb2
+
+from tests.entries import SESSION, apply, operation
+
+STAMP = 0x0102030405
+
+GOLDEN_ENTRIES = {
+    "batch": (
+        commands.encode_batch(STAMP, [Run(b"S" * 16, 9, [b"op-1", b"op-2"]), Run(b"", 0, [b"op-3"])]),
+        "010105040302010000000a200a10" + "53" * 16 + "10091a046f702d311a046f702d320a061a046f702d33",
+    ),
+    "touch": (commands.encode_touch(STAMP, [b"a", b"bc"]), "020105040302010000000a01610a026263"),
+    "expire": (commands.encode_expire(STAMP), "0301050403020100000008e807"),
+    "evict": (commands.encode_evict(STAMP, 3), "040105040302010000000803"),
+    "policy": (
+        commands.encode_policy(STAMP, Policy(4096, Eviction.NOEVICT, 10, 300)),
+        "050105040302010000000880201002180a20ac02",
+    ),
+}
+
+
+def test_entries_keep_their_bytes() -> None:
+    """Each kind of entry is encoded as the first release did."""
+    for name, (data, golden) in GOLDEN_ENTRIES.items():
+        assert data.hex() == golden, name
+
+
+def test_records_keep_their_bytes() -> None:
+    """A record is u8 recency, u64 revision, u64 deadline, little-endian, then the value."""
+    assert pack_record(3, 258, 1, b"v").hex() == "030201000000000000010000000000000076"
+
+
+def test_snapshots_keep_their_bytes() -> None:
+    """An image of a small state is, chunk by chunk, what the first release wrote."""
+    state = State(Policy(4096, Eviction.CLOCK, 10, 3000))
+    apply(
+        state,
+        operation("put", b"k", 1, 1100, value=b"v", ttl_ms=50),
+        operation("increment", b"n", 2, 1100, by=5),
+        stamp=1000,
+        session=SESSION,
+        below=1,
+    )
+    image = state.freeze()
+    chunks = [chunk.hex() for chunk in image.chunks()]
+    image.release()
+    assert chunks == GOLDEN_SNAPSHOT
+
+
+GOLDEN_SNAPSHOT: list[str] = [
+    "0a130801100218e807220a0880201001180a20b817",
+    "122e0a016b0a016e12120101000000000000001a04000000000000761212010200000000000000000000000000000035",
+    (
+        "1a3b0a390a1073737373737373737373737373737373100118cc08220c08011512d9e29018cc0820012212080215892c"
+        "87fc18cc0820022a0408021805"
+    ),
+    (
+        "223a0a1b080112016b180122120101000000000000001a04000000000000760a1b080112016e18022212010200000000"
+        "000000000000000000000035"
+    ),
+    "2a2d08021084011801200228023220b40c6a08fd7dd95e1e0db4057d5c5d31f278f35f9f0fddda509f330db56f7948",
+]
+
+
+def test_every_stored_field_has_its_number() -> None:
+    """Names, numbers and types of stored fields are what the first release fixed."""
+    found = {
+        f"{message.name}.{field.name}": (field.number, field.type)
+        for module in (command_pb2, snapshot_pb2)
+        for message in module.DESCRIPTOR.message_types_by_name.values()
+        for field in message.fields
+    }
+    assert found == GOLDEN_FIELDS
+
+
+GOLDEN_FIELDS: dict[str, tuple[int, int]] = {
+    "Batch.runs": (1, 11),
+    "Run.session": (1, 12),
+    "Run.answered_below": (2, 4),
+    "Run.operations": (3, 12),
+    "TouchSamples.keys": (1, 12),
+    "Expire.keys_max": (1, 13),
+    "Evict.keys_max": (1, 13),
+    "Policy.budget_bytes": (1, 4),
+    "Policy.eviction": (2, 14),
+    "Policy.history_events": (3, 4),
+    "Policy.history_bytes": (4, 4),
+    "Chunk.head": (1, 11),
+    "Chunk.records": (2, 11),
+    "Chunk.sessions": (3, 11),
+    "Chunk.events": (4, 11),
+    "Chunk.tail": (5, 11),
+    "Head.format": (1, 13),
+    "Head.revision": (2, 4),
+    "Head.stamp_ms": (3, 4),
+    "Head.policy": (4, 11),
+    "Head.hand": (5, 12),
+    "Head.oldest_revision": (6, 4),
+    "Records.keys": (1, 12),
+    "Records.records": (2, 12),
+    "Sessions.sessions": (1, 11),
+    "Session.id": (1, 12),
+    "Session.answered_below": (2, 4),
+    "Session.until_ms": (3, 4),
+    "Session.applied": (4, 11),
+    "Applied.sequence": (1, 4),
+    "Applied.check": (2, 7),
+    "Applied.not_after_ms": (3, 4),
+    "Applied.revision": (4, 4),
+    "Applied.outcome": (5, 11),
+    "Outcome.revision": (1, 4),
+    "Outcome.value": (2, 12),
+    "Outcome.number": (3, 3),
+    "Outcome.ttl_ms": (4, 4),
+    "Outcome.deleted": (5, 4),
+    "Outcome.more": (6, 8),
+    "Outcome.not_kept": (7, 8),
+    "Outcome.succeeded": (8, 8),
+    "Outcome.steps": (9, 11),
+    "Events.events": (1, 11),
+    "Event.kind": (1, 13),
+    "Event.key": (2, 12),
+    "Event.revision": (3, 4),
+    "Event.record": (4, 12),
+    "Event.previous": (5, 12),
+    "Tail.keys": (1, 4),
+    "Tail.bytes": (2, 4),
+    "Tail.sessions": (3, 4),
+    "Tail.applied": (4, 4),
+    "Tail.events": (5, 4),
+    "Tail.sha256": (6, 12),
+}

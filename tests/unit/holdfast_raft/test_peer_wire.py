@@ -1,0 +1,121 @@
+"""peer_wire: messages between replicas <-> bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import get_args, get_type_hints
+
+import pytest
+from holdfast_raft import messages as m
+from holdfast_raft.peer_wire import Hello, WireError, decode, decode_hello, encode, encode_hello
+from holdfast_raft.v1 import peer_pb2 as pb
+from hypothesis import given
+from hypothesis import strategies as st
+
+U64 = st.integers(0, 2**64 - 1)
+U32 = st.integers(0, 2**32 - 1)
+FLAG = st.booleans()
+DATA = st.binary(max_size=40)
+PAIRS = st.lists(st.tuples(U64, U64), max_size=3).map(tuple)
+NUMBERS = st.lists(U64, max_size=3).map(tuple)
+NONCE = st.builds(m.Nonce, U64, U64)
+
+BODIES = {
+    m.Append: st.builds(m.Append, U64, U64, U64, st.lists(st.tuples(U64, DATA), max_size=3).map(tuple)),
+    m.AppendReply: st.builds(m.AppendReply, FLAG, U64),
+    m.Vote: st.builds(m.Vote, U64, U64, FLAG),
+    m.VoteReply: st.builds(m.VoteReply, FLAG),
+    m.PreVote: st.builds(m.PreVote, U64, U64, U64),
+    m.PreVoteReply: st.builds(m.PreVoteReply, U64, FLAG),
+    m.TermNotice: st.builds(m.TermNotice),
+    m.TimeoutNow: st.builds(m.TimeoutNow),
+    m.SnapshotChunk: st.builds(m.SnapshotChunk, U64, U64, U64, U32, DATA, FLAG),
+    m.SnapshotReply: st.builds(m.SnapshotReply, U64, U32, FLAG, FLAG),
+    m.IndexRequest: st.builds(m.IndexRequest, U64),
+    m.IndexReply: st.builds(m.IndexReply, U64, FLAG, U64),
+    m.Payload: st.builds(m.Payload, DATA),
+    m.Gone: st.builds(m.Gone),
+}
+BEAT = st.builds(m.Heartbeat, U64, U64, U64, U64, U32)
+NODE_MESSAGES = {
+    m.Addressed: st.builds(m.Addressed, U64, U64, st.one_of(*BODIES.values())),
+    m.Heartbeats: st.builds(m.Heartbeats, U64, U64, U64, st.lists(BEAT, max_size=3).map(tuple)),
+    m.HeartbeatReplies: st.builds(m.HeartbeatReplies, U64, U64, U64, NUMBERS, PAIRS),
+    m.Confirm: st.builds(m.Confirm, NONCE, PAIRS),
+    m.ConfirmReply: st.builds(m.ConfirmReply, NONCE, NUMBERS, PAIRS),
+}
+HELLO = Hello("blue", 2, 2**63 + 7, 99, "127.0.0.1:8101", "0.1.0", 4711, "a")
+
+
+def zero(kind: type) -> object:
+    """The kind's value with every field empty."""
+    empty = {int: 0, bool: False, bytes: b"", m.Nonce: m.Nonce(0, 0)}
+    return kind(*(empty.get(note, ()) for note in get_type_hints(kind).values()))
+
+
+def test_every_kind_of_message_is_covered_here():
+    """A kind added to messages.py must be added to these tests (and so to the wire)."""
+    assert set(BODIES) == set(get_args(m.GroupMessage))
+    assert set(NODE_MESSAGES) == set(get_args(m.NodeMessage))
+
+
+@given(st.lists(st.one_of(*NODE_MESSAGES.values()), max_size=5))
+def test_envelopes_set_side_by_side_hold_the_same_messages_in_the_same_order(said):
+    """decode(join(encode(m))) is the identity on any sequence of messages of any kinds."""
+    assert [message for message, _ in decode(b"".join(encode(one) for one in said))] == said
+
+
+@pytest.mark.parametrize("kind", BODIES, ids=lambda kind: kind.__name__)
+def test_a_body_whose_fields_are_all_empty_keeps_its_kind(kind):
+    """A message with only zeros in it arrives as what it is, not as nothing."""
+    message = m.Addressed(0, 0, zero(kind))
+    assert [read for read, _ in decode(encode(message))] == [message]
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in NODE_MESSAGES if kind is not m.Addressed], ids=lambda kind: kind.__name__
+)
+def test_a_node_message_whose_fields_are_all_empty_keeps_its_kind(kind):
+    """A message of the node with only zeros in it arrives as what it is, not as nothing."""
+    message = zero(kind)
+    assert [read for read, _ in decode(encode(message))] == [message]
+
+
+def test_each_message_is_given_with_its_own_size():
+    """The size handed to the receiver is that message's share of the envelope."""
+    small, large = (m.Addressed(1, 1, m.Payload(b"x" * size)) for size in (10, 5000))
+    sizes = [size for _, size in decode(encode(small) + encode(large))]
+    assert sizes[0] < 50
+    assert 5000 < sizes[1] < 5050
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_decode_to_messages_or_to_a_wire_error(data):
+    """Nothing but WireError escapes for bytes of anyone's making."""
+    for read in (decode, decode_hello):
+        with contextlib.suppress(WireError):
+            read(data)
+
+
+def test_a_message_of_a_kind_from_the_future_is_an_error():
+    """A message we cannot read is never skipped: what follows it would have a hole before it."""
+    future = pb.Envelope(messages=[pb.Message(group=1, term=1)]).SerializeToString()
+    with pytest.raises(WireError, match="does not know"):
+        decode(encode(m.Addressed(1, 1, m.Gone())) + future)
+
+
+def test_a_hello_in_the_middle_is_an_error():
+    """Identity is said once, at the beginning."""
+    with pytest.raises(WireError, match="second hello"):
+        decode(encode(m.Addressed(1, 1, m.Gone())) + encode_hello(HELLO))
+
+
+def test_a_hello_comes_back_as_it_was_said():
+    """decode_hello(encode_hello(h)) is h."""
+    assert decode_hello(encode_hello(HELLO)) == HELLO
+
+
+def test_a_hello_with_messages_is_an_error():
+    """Nothing rides along with a hello: it is looked at before the sender is admitted."""
+    with pytest.raises(WireError, match="not a hello"):
+        decode_hello(encode_hello(HELLO) + encode(m.Addressed(1, 1, m.Gone())))
