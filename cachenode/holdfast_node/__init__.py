@@ -1,0 +1,1 @@
+"""holdfast_node: one node: the cache state machine, its shards, the gRPC services and the process."""

@@ -24,6 +24,10 @@ except ImportError:  # not on Windows; the stock loop serves, slower
     uvloop = None  # type: ignore[assignment]
 
 
+GC_OBJECTS = 100_000
+"""Objects made, less those freed, that start a collection of the young."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = _parser().parse_args(arguments)
@@ -44,9 +48,14 @@ def _run(config: Config) -> None:
 
 
 def _settled() -> None:
-    """What was loaded so far lives as long as the process: no collection need look at it again."""
+    """What was loaded so far lives as long as the process: no collection need look at it again.
+
+    Later collections come rarely: what a frame makes dies by its reference count, and looking for cycles
+    every 700 objects cost a fifth of the CPU of a put (docs/evidence/speed-log.md).
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GC_OBJECTS, 20, 50)
 
 
 def _parser() -> argparse.ArgumentParser:

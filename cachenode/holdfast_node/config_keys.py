@@ -50,13 +50,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("raft.election_min_ms", int, 300, "Least silence before a follower campaigns.", 50, 60_000),
     Setting("raft.election_max_ms", int, 600, "Most silence before a follower campaigns.", 100, 120_000),
     Setting("raft.heartbeat_ms", int, 50, "Between heartbeats; <= election_min_ms / 3.", 5, 20_000),
-    Setting("wal.segment_bytes", int, 64 * MIB, "Size of a WAL segment.", MIB, 1024 * MIB),
+    # A record may take a quarter of a segment, and the largest entry is a little above 1 MiB.
+    Setting("wal.segment_bytes", int, 64 * MIB, "Size of a WAL segment.", 8 * MIB, 1024 * MIB),
     Setting(
         "wal.total_bytes_max",
         int,
         1024 * MIB,
         "Above this, the groups that pin the oldest segments write snapshots.",
-        4 * MIB,
+        32 * MIB,
         MIB * MIB,
     ),
     Setting("nodes[].id", int, None, "Id of the node, unique for ever within the cluster.", 1, 65_535),

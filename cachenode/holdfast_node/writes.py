@@ -42,11 +42,15 @@ logger = logging.getLogger(__name__)
 QUEUE_BYTES_MAX = 32 * limits.MIB
 QUEUE_OPERATIONS_MAX = 64 * 1024
 RETRY_AFTER_MS = 20
+# Keys that small operations fill an entry with. Fewer cost more per operation; more make a client's whole
+# window one entry, and then client, leader and followers wait for each other in turn.
+PACK_KEYS_MAX = 128
 # An entry's head and each run's, beside the operations' bytes.
 RUN_BYTES = 48
 # Kinds that may touch more keys than one.
 _HEAVY = frozenset((DELETE, TXN))
 
+assert PACK_KEYS_MAX <= limits.ENTRY_KEYS_MAX, "packing keeps the bound of an entry"
 assert QUEUE_BYTES_MAX >= 4 * limits.FRAME_BYTES_MAX, "the queue must hold several of the largest frames"
 assert QUEUE_OPERATIONS_MAX >= 4 * limits.FRAME_OPERATIONS_MAX, "and of the most packed ones"
 
@@ -209,7 +213,9 @@ class Writes:
                 continue
             size += write.size
             weight += write.weight
-            fits = size <= limits.ENTRY_BYTES_MAX and weight <= limits.ENTRY_KEYS_MAX
+            # A frame is not taken apart for the sake of packing, only where an entry's bounds demand it.
+            keys_max = PACK_KEYS_MAX if entry.parts else limits.ENTRY_KEYS_MAX
+            fits = size <= limits.ENTRY_BYTES_MAX and weight <= keys_max
             if write.at or not fits:
                 if not entry.parts:
                     self._pack_part(entry, write)

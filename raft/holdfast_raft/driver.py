@@ -110,8 +110,6 @@ class Driver:
         self.barriers = BarrierRounds(rng.getrandbits(64), patience=self.timing.heartbeat)
         self.files = runner.on_file_thread
         self.late_turns = 0
-        self.syncs = 0
-        self.last_sync_seconds = 0.0
         self.on_sync: Callable[[float], None] | None = None  # for metrics: seconds a sync took
         self._wal = wal
         self._transport = transport
@@ -206,6 +204,7 @@ class Driver:
     def _open(self, found: RecoveredGroup, machine: StateMachine) -> Group:
         assert found.born is not None
         journal = Journal(self._wal, found)
+        found.entries = []  # the journal's now: what was recovered must not live twice
         group = Group(
             found.born.members, journal, machine, self, lambda owner: Replication(owner, self), found.group
         )
@@ -429,8 +428,6 @@ class Driver:
             return
         durable = self._wal.end_sync(job)
         now = self.clock.monotonic()
-        self.syncs += 1
-        self.last_sync_seconds = now - began
         if self.on_sync is not None:
             self.on_sync(now - began)
         self._mark_at = now + MARK_AFTER if self._wal.needs_mark else float("inf")

@@ -1,4 +1,4 @@
-"""`make bench`: what a three-node cluster on this machine does through one SDK, fsync on, nothing switched off.
+"""`make bench`: what three nodes on this machine do through one SDK, fsync on, nothing switched off.
 
 Nodes, and this load generator, share the machine's cores. Prints one row for each kind of load: operations
 a second and the latency a caller sees, medians of several rounds with their least and greatest.

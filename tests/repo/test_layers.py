@@ -55,11 +55,13 @@ STOPS_AT = {
         "holdfast.channels",
         "holdfast.cli.placement",
         "holdfast_node.cache.commands",
+        "holdfast_node.cache.decoding",
         "holdfast_node.rpc.*",
         "holdfast_node.server",  # reflection wants the descriptors
     ),
     "holdfast_node.v1": (
         "holdfast_node.cache.commands",
+        "holdfast_node.cache.decoding",
         "holdfast_node.cache.image",
         "holdfast_node.rpc.*",
     ),

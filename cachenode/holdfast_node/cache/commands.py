@@ -1,36 +1,26 @@
-"""What clients ask for and what the log holds: operations and entries, decoded and encoded.
+"""What the log holds: entries, encoded and decoded.
 
-`decode_operation` is the one validator of an operation's shape: what it lets through, every replica can
-apply. An operation's bytes travel unread inside entries (`Run.operations`), so a client can never reach
-the container's stamp; each replica decodes them once.
+An operation's bytes travel unread inside entries (`Run.operations`), so a client can never reach the
+container's stamp; decoding.py reads them.
 
-Invariant: decoding is total. Whatever the bytes are, the outcome is an `Op` or a `DecodeError`, an
-`Entry` or an `UnknownEntryError`.
-Not here: where keys live (routing) and what operations do (operations.py).
-Source: protocols of exactly-once and entries in docs; proto/holdfast/v1/cache.proto for every bound.
+Invariant: opening is total. Whatever the bytes are, the outcome is an `Entry` or an `UnknownEntryError`.
+Not here: what operations do (operations.py).
+Source: proto/holdfast_node/v1/command.proto.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError as WireError
-from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
-from holdfast.keys import KeyRange, prefix_end
-from holdfast.v1 import cache_pb2 as pb
 
 from holdfast_node import limits
 from holdfast_node.cache.bounds import (
     DecodeError,
-    checked_level,
-    checked_ttl,
-    checked_value,
-    key_problem,
 )
+from holdfast_node.cache.decoding import decode_each, decode_operation, decode_operations
 from holdfast_node.cache.op import (
     ABSENT,
     ANYHOW,
@@ -39,7 +29,6 @@ from holdfast_node.cache.op import (
     GET,
     INCREMENT,
     INT64_MAX,
-    INT64_MIN,
     KIND_NAMES,
     NO_REVISION,
     PRESENT,
@@ -59,8 +48,8 @@ __all__ = [
     "ABSENT", "ANYHOW", "BATCH", "COMPARE_AND_SET", "DELETE", "EVICT", "EXPIRE", "GET", "INCREMENT",
     "KIND_NAMES", "NO_REVISION", "PRESENT", "PUT", "SCAN", "SET_POLICY", "TOUCH", "TOUCH_SAMPLES", "TXN",
     "VERSION", "Compare", "DecodeError", "Entry", "Op", "Run", "Sum", "Transaction", "UnknownEntryError",
-    "decode_entry",
-    "decode_operation", "encode_batch", "encode_evict", "encode_expire", "encode_policy", "encode_touch",
+    "decode_each", "decode_entry", "decode_operation", "decode_operations", "decode_writes",
+    "encode_batch", "encode_evict", "encode_expire", "encode_policy", "encode_touch",
     "policy_message", "policy_of",
 ]  # fmt: skip
 
@@ -199,288 +188,18 @@ _ENTRIES: dict[int, Callable[[int, bytes], Entry]] = {
 }
 
 
-# ---- operations --------------------------------------------------------------------------------------
-
-_parse = pb.Operation.FromString
-# The two hot kinds build their tuple directly: a named tuple's constructor fills nineteen fields by
-# defaults, at three times the cost.
-_new = tuple.__new__
-_AFTER_PUT = tuple(Op(0, PUT, b""))[10:]
-_BEFORE_LEVEL = tuple(Op(0, GET, b""))[3:10]
-_AFTER_LEVEL = tuple(Op(0, GET, b""))[13:]
-
-
-def decode_operation(data: bytes) -> Op:
-    """Decodes and validates one holdfast.v1.Operation. Raises DecodeError, nothing else."""
-    if len(data) > limits.OPERATION_BYTES_MAX:
-        raise DecodeError(
-            "", f"an operation may have {limits.OPERATION_BYTES_MAX} bytes, this one has {len(data)}"
-        )
+def decode_writes(entry: bytes, runs: Sequence[Run]) -> list[list[Op | DecodeError]]:
+    """The operations of a batch's runs; `entry` is the batch, `runs` what decode_entry found in it."""
     try:
-        message = _parse(data)
+        readable = stored.ReadableBatch.FromString(entry[_CONTAINER.size :]).runs
     except WireError:
-        raise DecodeError("", "the bytes are not a holdfast.v1.Operation") from None
-    if len(UnknownFieldSet(message)):
-        raise _unknown("", message)
-    sequence = message.sequence
-    if not 1 <= sequence <= limits.SEQUENCE_MAX:
-        raise DecodeError("sequence", "is required, at least 1 and below 2^63")
-    kind = message.WhichOneof("kind")
-    if kind is None:
-        raise DecodeError("kind", "is required: one of get, put, delete, ...")
-    return _DECODERS[kind](sequence, message, data)
-
-
-def _unknown(field: str, message: Message) -> DecodeError:
-    fields = UnknownFieldSet(message)
-    numbers = sorted({fields[i].field_number for i in range(len(fields))})
-    return DecodeError(field, f"holds unknown fields: {', '.join(map(str, numbers))}")
-
-
-def _known(field: str, message: Message) -> None:
-    if len(UnknownFieldSet(message)):
-        raise _unknown(field, message)
-
-
-def _no_key(name: str, message: pb.Operation) -> None:
-    if message.key:
-        raise DecodeError("key", f"must be absent: {name} carries its own keys")
-
-
-def _not_after(message: pb.Operation) -> int:
-    not_after = message.not_after_ms
-    if not 1 <= not_after < 2**63:
-        raise DecodeError("not_after_ms", "is required for writes and must be below 2^63")
-    return not_after
-
-
-def _range(prefix: str, part: pb.KeyRange) -> KeyRange:
-    _known(prefix[:-1], part)
-    start, end = part.start, part.end
-    for name, key in (("prefix", part.prefix), ("start", start), ("end", end)):
-        if len(key) > limits.KEY_BYTES_MAX:
-            raise key_problem(prefix + name, key)
-    if part.prefix:
-        if start or end:
-            raise DecodeError(prefix + "prefix", "excludes start and end")
-        return KeyRange(part.prefix, prefix_end(part.prefix))
-    if end and start > end:
-        raise DecodeError(prefix + "end", "lies before start")
-    return KeyRange(start, end)
-
-
-def _decode_get(sequence: int, message: pb.Operation, _: bytes) -> Op:
-    key = message.key
-    if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-        raise key_problem("key", key)
-    if message.not_after_ms:
-        raise DecodeError("not_after_ms", "is for writes only")
-    part = message.get
-    if len(UnknownFieldSet(part)):
-        raise _unknown("get", part)
-    level, bound_ms, or_linearizable = checked_level("get.", part.level, part.bound_ms, part.or_linearizable)
-    return _new(Op, (sequence, GET, key, *_BEFORE_LEVEL, level, bound_ms, or_linearizable, *_AFTER_LEVEL))
-
-
-def _decode_put(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    # The hot path: written out instead of shared with _put.
-    key = message.key
-    if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-        raise key_problem("key", key)
-    not_after = message.not_after_ms
-    if not 1 <= not_after <= INT64_MAX:
-        raise DecodeError("not_after_ms", "is required for writes and must be below 2^63")
-    value, ttl_ms, if_revision, presence, return_previous = _put("put.", message.put)
-    check = zlib.crc32(data)
-    head = (sequence, PUT, key, not_after, check, value, ttl_ms, if_revision, presence, return_previous)
-    return _new(Op, head + _AFTER_PUT)
-
-
-def _put(prefix: str, part: pb.Put) -> tuple[bytes, int, int, int, bool]:
-    if len(UnknownFieldSet(part)):
-        raise _unknown(prefix[:-1], part)
-    value = part.value
-    if len(value) > limits.VALUE_BYTES_MAX:
-        checked_value(prefix + "value", value)
-    ttl_ms = part.ttl_ms
-    if ttl_ms:
-        checked_ttl(prefix + "ttl_ms", ttl_ms)
-    if_revision = part.if_revision if part.HasField("if_revision") else NO_REVISION
-    presence = ANYHOW
-    if part.if_absent:
-        presence = ABSENT
-    if part.if_present:
-        if presence:
-            raise DecodeError(prefix + "if_present", "excludes if_absent")
-        presence = PRESENT
-    if presence and if_revision != NO_REVISION:
-        raise DecodeError(prefix + "if_revision", "excludes if_absent and if_present")
-    return value, ttl_ms, if_revision, presence, part.return_previous
-
-
-def _write_head(message: pb.Operation) -> tuple[bytes, int]:
-    """Key and not_after of a write on one key."""
-    key = message.key
-    if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-        raise key_problem("key", key)
-    return key, _not_after(message)
-
-
-def _decode_delete(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    part = message.delete
-    if not part.HasField("range"):
-        key, not_after = _write_head(message)
-        if_revision, return_previous = _delete("delete.", part)
-        return Op(
-            sequence, DELETE, key, not_after, zlib.crc32(data),
-            if_revision=if_revision, return_previous=return_previous,
-        )  # fmt: skip
-    _no_key("delete.range", message)
-    _known("delete", part)
-    if part.HasField("if_revision"):
-        raise DecodeError("delete.if_revision", "is for single keys only")
-    if part.return_previous:
-        raise DecodeError("delete.return_previous", "is for single keys only")
-    span = _range("delete.range.", part.range)
-    return Op(sequence, DELETE, b"", _not_after(message), zlib.crc32(data), range=span, paged=part.paged)
-
-
-def _delete(prefix: str, part: pb.Delete) -> tuple[int, bool]:
-    _known(prefix[:-1], part)
-    if part.HasField("range"):
-        raise DecodeError(prefix + "range", "is not possible in a transaction")
-    if part.paged:
-        raise DecodeError(prefix + "paged", "is for ranges only")
-    return part.if_revision if part.HasField("if_revision") else NO_REVISION, part.return_previous
-
-
-def _decode_compare_and_set(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    key, not_after = _write_head(message)
-    part = message.compare_and_set
-    _known("compare_and_set", part)
-    value = checked_value("compare_and_set.value", part.value)
-    ttl_ms = checked_ttl("compare_and_set.ttl_ms", part.ttl_ms)
-    return Op(sequence, COMPARE_AND_SET, key, not_after, zlib.crc32(data), value, ttl_ms, part.revision)
-
-
-def _decode_increment(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    key, not_after = _write_head(message)
-    summand, ttl_ms = _increment("increment.", message.increment)
-    return Op(sequence, INCREMENT, key, not_after, zlib.crc32(data), ttl_ms=ttl_ms, sum=summand)
-
-
-def _increment(prefix: str, part: pb.Increment) -> tuple[Sum, int]:
-    _known(prefix[:-1], part)
-    minimum = part.minimum if part.HasField("minimum") else INT64_MIN
-    maximum = part.maximum if part.HasField("maximum") else INT64_MAX
-    if minimum > maximum:
-        raise DecodeError(prefix + "minimum", "is above maximum")
-    return Sum(part.by, part.initial, minimum, maximum), checked_ttl(prefix + "ttl_ms", part.ttl_ms)
-
-
-def _decode_touch(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    key, not_after = _write_head(message)
-    ttl_ms = _touch("touch.", message.touch)
-    return Op(sequence, TOUCH, key, not_after, zlib.crc32(data), ttl_ms=ttl_ms)
-
-
-def _touch(prefix: str, part: pb.Touch) -> int:
-    _known(prefix[:-1], part)
-    return checked_ttl(prefix + "ttl_ms", part.ttl_ms)
-
-
-def _decode_scan(sequence: int, message: pb.Operation, _: bytes) -> Op:
-    _no_key("scan", message)
-    if message.not_after_ms:
-        raise DecodeError("not_after_ms", "is for writes only")
-    part = message.scan
-    _known("scan", part)
-    span = _range("scan.range.", part.range)
-    start = getattr(part, "from")
-    if len(start) > limits.KEY_BYTES_MAX + 1:  # one more than a key: a page may end just after the longest
-        raise key_problem("scan.from", start)
-    if start:
-        if start < span.start or (span.end and start > span.end):
-            raise DecodeError("scan.from", "lies outside the range")
-        span = KeyRange(start, span.end)
-    limit = part.limit or limits.SCAN_ITEMS_DEFAULT
-    if limit > limits.SCAN_ITEMS_MAX:
-        raise DecodeError("scan.limit", f"may be {limits.SCAN_ITEMS_MAX}, is {limit}")
-    level, bound_ms, or_linearizable = checked_level("scan.", part.level, part.bound_ms, part.or_linearizable)
-    return Op(
-        sequence, SCAN, b"", level=level, bound_ms=bound_ms, or_linearizable=or_linearizable,
-        range=span, limit=limit, keys_only=part.keys_only,
-    )  # fmt: skip
-
-
-def _decode_txn(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    _no_key("txn", message)
-    if len(data) > limits.TXN_BYTES_MAX:
-        raise DecodeError("txn", f"may have {limits.TXN_BYTES_MAX} bytes, this one has {len(data)}")
-    part = message.txn
-    _known("txn", part)
-    compares, then, otherwise = part.compares, part.then, part.otherwise
-    if len(compares) > limits.TXN_COMPARES_MAX:
-        raise DecodeError("txn.compares", f"may be {limits.TXN_COMPARES_MAX}, are {len(compares)}")
-    if len(then) + len(otherwise) > limits.TXN_OPERATIONS_MAX:
-        raise DecodeError(
-            "txn.then", f"with otherwise may be {limits.TXN_OPERATIONS_MAX}, are {len(then) + len(otherwise)}"
-        )
-    if not compares and not then and not otherwise:
-        raise DecodeError("txn", "is empty")
-    transaction = Transaction(
-        tuple(_compare(f"txn.compares[{i}]", compare) for i, compare in enumerate(compares)),
-        tuple(_step(f"txn.then[{i}]", step) for i, step in enumerate(then)),
-        tuple(_step(f"txn.otherwise[{i}]", step) for i, step in enumerate(otherwise)),
-    )
-    return Op(sequence, TXN, b"", _not_after(message), zlib.crc32(data), txn=transaction)
-
-
-def _txn_key(field: str, key: bytes) -> bytes:
-    if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-        raise key_problem(field + ".key", key)
-    return key
-
-
-def _compare(field: str, compare: pb.Compare) -> Compare:
-    _known(field, compare)
-    key = _txn_key(field, compare.key)
-    test = compare.WhichOneof("test")
-    if test is None:
-        raise DecodeError(field + ".test", "is required: revision or exists")
-    return Compare(key, compare.revision if test == "revision" else NO_REVISION, compare.exists)
-
-
-def _step(field: str, step: pb.TxnOperation) -> Op:
-    _known(field, step)
-    key = _txn_key(field, step.key)
-    kind = step.WhichOneof("kind")
-    if kind == "put":
-        value, ttl_ms, if_revision, presence, return_previous = _put(field + ".put.", step.put)
-        return Op(0, PUT, key, 0, 0, value, ttl_ms, if_revision, presence, return_previous)
-    if kind == "get":
-        _known(field + ".get", step.get)
-        if step.get.level or step.get.bound_ms or step.get.or_linearizable:
-            raise DecodeError(field + ".get.level", "must be absent in a transaction")
-        return Op(0, GET, key)
-    if kind == "delete":
-        if_revision, return_previous = _delete(field + ".delete.", step.delete)
-        return Op(0, DELETE, key, if_revision=if_revision, return_previous=return_previous)
-    if kind == "increment":
-        summand, ttl_ms = _increment(field + ".increment.", step.increment)
-        return Op(0, INCREMENT, key, ttl_ms=ttl_ms, sum=summand)
-    if kind == "touch":
-        return Op(0, TOUCH, key, ttl_ms=_touch(field + ".touch.", step.touch))
-    raise DecodeError(field + ".kind", "is required: one of get, put, delete, increment, touch")
-
-
-_DECODERS: dict[str, Callable[[int, pb.Operation, bytes], Op]] = {
-    "get": _decode_get,
-    "put": _decode_put,
-    "delete": _decode_delete,
-    "compare_and_set": _decode_compare_and_set,
-    "increment": _decode_increment,
-    "touch": _decode_touch,
-    "scan": _decode_scan,
-    "txn": _decode_txn,
-}
+        decoded = [decode_each(run.operations) for run in runs]
+    else:
+        decoded = [
+            decode_operations(r.operations, run.operations) for r, run in zip(readable, runs, strict=True)
+        ]
+    for ops in decoded:
+        for i, op in enumerate(ops):
+            if isinstance(op, Op) and not op.is_write:
+                ops[i] = DecodeError("kind", "reads do not go through the log")
+    return decoded

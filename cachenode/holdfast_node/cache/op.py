@@ -1,6 +1,6 @@
 """One client operation, decoded: what routing, reads and the state machine work on.
 
-Invariant: an Op that `commands.decode_operation` made is within all bounds; nothing behind it checks
+Invariant: an Op that `decoding.decode_operation` made is within all bounds; nothing behind it checks
 shapes again. One shape serves all kinds, as building it is on the path of every operation.
 """
 

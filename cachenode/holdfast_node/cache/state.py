@@ -23,6 +23,7 @@ from holdfast_node.cache.commands import DecodeError, Entry, Op, Run
 from holdfast_node.cache.history import CompactedError, Event
 from holdfast_node.cache.image import Builder, CorruptImageError, Image
 from holdfast_node.cache.keyspace import Keyspace
+from holdfast_node.cache.overwrite import plain_overwrite
 from holdfast_node.cache.policy import Eviction, Policy
 from holdfast_node.cache.results import OpResult, Page, TxnOutcome
 from holdfast_node.cache.sessions import Session, Sessions
@@ -145,10 +146,9 @@ class State:
         space.begin_entry(opened.stamp_ms)
         self._sessions.forget_late(space.stamp_ms)
         if opened.kind == commands.BATCH:
-            results = [
-                self._apply_run(run, decoded[i] if decoded is not None else None)
-                for i, run in enumerate(opened.runs)
-            ]
+            parts: Sequence[Sequence[Op | DecodeError]]
+            parts = decoded if decoded is not None else commands.decode_writes(entry, opened.runs)
+            results = [self._apply_run(run, ops) for run, ops in zip(opened.runs, parts, strict=True)]
         else:
             self._apply_own(opened)
             results = []
@@ -170,9 +170,7 @@ class State:
             assert entry.policy is not None, "decode_entry gives every SET_POLICY a policy"
             space.policy = entry.policy
 
-    def _apply_run(self, run: Run, decoded: Sequence[Op] | None) -> list[OpResult]:
-        ops: Sequence[Op | DecodeError]
-        ops = decoded if decoded is not None else [_decoded(data) for data in run.operations]
+    def _apply_run(self, run: Run, ops: Sequence[Op | DecodeError]) -> list[OpResult]:
         stamp_ms = self._space.stamp_ms
         session: Session | None = None
         if run.session:
@@ -200,13 +198,17 @@ class State:
         stamp_ms = self._space.stamp_ms
         if not stamp_ms <= op.not_after <= stamp_ms + limits.NOT_AFTER_AHEAD_MS_MAX:
             return _untimely(op, stamp_ms)
+        sessions, full = self._sessions, self._sessions.is_full()
         # A new name is the common case: neither below the mark nor known.
         if op.sequence < session.mark or op.sequence in session.applied:
             known = session.answer(op, stamp_ms)
             if known is not None:
                 return known
-        sessions = self._sessions
-        if sessions.is_full():
+        elif not full:
+            written = plain_overwrite(self._space, sessions, session, op)
+            if written is not None:
+                return written
+        if full:
             return OpResult(
                 int(Reason.BUSY), message="the table of repeats is full", retry_after_ms=_BUSY_RETRY_MS
             )
@@ -289,14 +291,6 @@ class State:
             return digest
         finally:
             image.release()
-
-
-def _decoded(data: bytes) -> Op | DecodeError:
-    try:
-        op = commands.decode_operation(data)
-    except DecodeError as problem:
-        return problem
-    return op if op.is_write else DecodeError("kind", "reads do not go through the log")
 
 
 def _untimely(op: Op, stamp_ms: int) -> OpResult:

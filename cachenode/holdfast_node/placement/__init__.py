@@ -1,0 +1,1 @@
+"""Placement: comes with shards that split, merge and move."""

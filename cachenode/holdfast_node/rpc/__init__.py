@@ -1,0 +1,1 @@
+"""The gRPC services: protobuf on one side, plain values on the other."""

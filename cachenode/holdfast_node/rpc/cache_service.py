@@ -20,7 +20,8 @@ from holdfast.types import Level, Outcome
 from holdfast.v1 import cache_pb2 as pb
 
 from holdfast_node import limits
-from holdfast_node.cache.commands import DecodeError, decode_operation
+from holdfast_node.cache.bounds import DecodeError
+from holdfast_node.cache.decoding import decode_operation
 from holdfast_node.cache.op import SCAN, Op
 from holdfast_node.cache.results import OpResult
 from holdfast_node.reads import ReadAnswer

@@ -27,7 +27,7 @@ from holdfast.types import Level
 from holdfast.v1 import cache_pb2 as pb
 
 from holdfast_node import limits
-from holdfast_node.cache.commands import DecodeError, decode_operation
+from holdfast_node.cache.bounds import DecodeError
 from holdfast_node.cache.op import GET, PUT, SCAN, Op
 from holdfast_node.reads import ReadAnswer
 from holdfast_node.rpc import convert
@@ -181,7 +181,8 @@ class CacheStream:
         if refusal is not None:
             self._refuse_frame(len(data), raw.operations, refusal)
         elif raw.operations:
-            self._dispatch(raw, self._opened(len(data), len(raw.operations)))
+            ops = convert.operations_of(data, raw)
+            self._dispatch(raw, ops, self._opened(len(data), len(raw.operations)))
 
     def _greet(self, raw: private.RawStreamRequest) -> HoldfastError | None:
         if self._session and not raw.hello:
@@ -236,16 +237,14 @@ class CacheStream:
     def _refuse(self, frame: Frame, sequences: Sequence[int], problem: HoldfastError) -> None:
         self._queue(Reply(frame, None, [Op(sequence, 0, b"") for sequence in sequences], problem))
 
-    def _dispatch(self, raw: private.RawStreamRequest, frame: Frame) -> None:
+    def _dispatch(self, raw: private.RawStreamRequest, ops: Sequence[Op | DecodeError], frame: Frame) -> None:
         namespace = raw.namespace or DEFAULT_NAMESPACE
         sole = self._served.routing.sole(namespace)
         only = None if sole is None else Part(sole)
         parts: dict[int, Part] = {}
-        for data in raw.operations:
-            try:
-                op = decode_operation(data)
-            except DecodeError as problem:
-                refusal = convert.invalid(problem.field, problem.message)
+        for data, op in zip(raw.operations, ops, strict=True):
+            if isinstance(op, DecodeError):
+                refusal = convert.invalid(op.field, op.message)
                 self._refuse(frame, convert.sequences_of((data,)), refusal)
                 continue
             part = only or self._part(parts, namespace, op, frame)

@@ -1,6 +1,6 @@
 """Between protobuf and the node's own words, both ways; where bad requests are refused.
 
-One validator, in two layers: `cache.commands.decode_operation` says whether one operation is well formed
+One validator, in two layers: `cache.decoding.decode_operation` says whether one operation is well formed
 (streams and unary calls alike), this module says the same of what stands around it: keys given as text,
 namespaces, tokens, frames. Pure: no clock, network, files.
 
@@ -23,8 +23,10 @@ from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1 import types_pb2 as types
 
 from holdfast_node import limits
-from holdfast_node.cache.commands import DecodeError, decode_operation
+from holdfast_node.cache.bounds import DecodeError
+from holdfast_node.cache.decoding import decode_each, decode_operation, decode_operations
 from holdfast_node.cache.history import Event
+from holdfast_node.cache.op import Op
 from holdfast_node.cache.results import OpResult
 from holdfast_node.v1 import frame_pb2 as private
 from holdfast_node.watch_hub import WatchSlice
@@ -297,6 +299,15 @@ def frame_of(data: bytes) -> private.RawStreamRequest:
         return private.RawStreamRequest.FromString(data)
     except WireError:
         raise invalid("", "the bytes are not a holdfast.v1.StreamRequest") from None
+
+
+def operations_of(data: bytes, frame: private.RawStreamRequest) -> list[Op | DecodeError]:
+    """The operations of a frame that `frame_of` opened, decoded and validated."""
+    try:
+        messages = pb.StreamRequest.FromString(data).operations
+    except WireError:
+        return decode_each(frame.operations)
+    return decode_operations(messages, frame.operations)
 
 
 def frame_problem(size_bytes: int, frame: private.RawStreamRequest) -> HoldfastError | None:

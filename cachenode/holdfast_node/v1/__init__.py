@@ -1,0 +1,1 @@
+"""Generated stubs of proto/holdfast_node/v1."""

@@ -150,7 +150,7 @@ def test_d17_a_late_loop_asks_for_no_support_before_it_could_read_its_inbox() ->
 
 
 def test_d17_a_vote_is_granted_again_to_the_same_candidate() -> None:
-    """D17: a repeated request of a candidate whose answer was lost gets the same answer; another gets none."""
+    """D17: a candidate whose answer was lost asks again and gets it; another gets none."""
     engine = follower()
 
     assert engine.take_vote_request(2, 5, Vote(1, 0, transfer=False))

@@ -247,6 +247,20 @@ def test_every_flipped_byte_is_noticed(disk):
         flip(disk, info.path, at)
 
 
+def test_chunks_and_footer_must_belong_together(disk):
+    """Whole pieces of two snapshots of the same size do not make a third."""
+    store = SnapshotStore(disk)
+    one = write(store, chunks=[b"abc"])
+    two = write(store, group=2, chunks=[b"xyz"])
+    disk = boot(disk)
+    first, second = ((disk.root / info.path).read_bytes() for info in (one, two))
+    (disk.root / one.path).write_bytes(first[:-24] + second[-24:])
+
+    store = SnapshotStore(UnsyncedDisk(disk.root))
+    with pytest.raises(SnapshotDamaged, match="the one the footer names"):
+        read(store, store.latest(1))
+
+
 def test_a_shortened_file_is_noticed(disk):
     """A snapshot cut anywhere is damaged, never a smaller state."""
     info = write(SnapshotStore(disk), chunks=[b"abc", b"defgh"])

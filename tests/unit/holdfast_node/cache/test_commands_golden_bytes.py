@@ -91,6 +91,8 @@ GOLDEN_FIELDS: dict[str, tuple[int, int]] = {
     "Run.session": (1, 12),
     "Run.answered_below": (2, 4),
     "Run.operations": (3, 12),
+    "ReadableBatch.runs": (1, 11),
+    "ReadableRun.operations": (3, 11),
     "TouchSamples.keys": (1, 12),
     "Expire.keys_max": (1, 13),
     "Evict.keys_max": (1, 13),
