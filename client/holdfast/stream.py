@@ -25,7 +25,7 @@ from holdfast.types import Level, Outcome, Served
 # for all of 256 callers each waits for the other in turn.
 FRAME_OPERATIONS_MAX: Final = 128
 FRAME_BYTES_MAX: Final = 3_670_016  # 3.5 MiB: below the server's 4 MiB with token and heads
-WELCOME_S: Final = 1.0  # to connect and be welcomed
+WELCOME_S: Final = 2.0  # to connect and be welcomed; a busy node may need a second
 HANG_S: Final = 1.0  # twice the longest election timeout of the default configuration, nearly
 HANG_S_MAX: Final = 4.0
 HANG_CHECK_S: Final = 0.25

@@ -47,9 +47,9 @@ class Election:
         self._supporters: set[int] = set()
         self.due_at = float("inf")
 
-    def start(self, now: float, *, at_once: bool) -> None:
-        """Begins to wait. at_once: this replica is the one meant to lead a new group."""
-        self.due_at = now if at_once else now + self._timeout()
+    def start(self, now: float, *, patience: float | None = None) -> None:
+        """Begins to wait: for `patience` seconds, or for a random timeout."""
+        self.due_at = now + (self._timeout() if patience is None else patience)
 
     def heard_leader(self, now: float) -> None:
         """A leader of the present term spoke."""

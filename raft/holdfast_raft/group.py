@@ -73,8 +73,10 @@ from holdfast_raft.status import GroupStatus, Role
 
 logger = logging.getLogger(__name__)
 
-ENTRY_BYTES_MAX = 3 * 1024 * 1024
-"""One value of 1 MiB with its key, its previous form and room for the container."""
+ENTRY_BYTES_MAX = 2 * 1024 * 1024 - 4096
+"""An entry of 1 MiB, or one operation a little above it; a quarter of the smallest WAL segment."""
+FIRST_LEADER_PATIENCE = 2.0
+"""Seconds the other members of a new group give the one that is meant to lead it."""
 PROPOSALS_IN_FLIGHT_MAX = 1024
 PROPOSED_BYTES_MAX = 64 * 1024 * 1024
 APPLY_BYTES_A_TURN = 2 * 1024 * 1024
@@ -134,10 +136,19 @@ class Group:
         self._contact = LeaderContact()
         self._seen_leader: int | None = None
         self._machine_leads = False
-        # First boot: the member named first leads, so that leaders spread over the nodes as the map says.
-        # A group of one has nobody to wait for.
-        at_once = (self.engine.term == 0 and members[0] == node.me) or len(members) == 1
-        self._election.start(node.clock.monotonic(), at_once=at_once)
+        self._election.start(node.clock.monotonic(), patience=self._first_patience())
+
+    def _first_patience(self) -> float | None:
+        """How long to wait before the first election of this process; None: as always.
+
+        A new group is led by the member named first, so that leaders spread over the nodes as the map
+        says: the others wait for it a while. A group of one has nobody to wait for.
+        """
+        if len(self.members) == 1:
+            return 0.0
+        if self.engine.term > 0:
+            return None
+        return 0.0 if self.members[0] == self._node.me else FIRST_LEADER_PATIENCE
 
     # ---- what the owner asks -------------------------------------------------------------------------
 
@@ -407,6 +418,10 @@ class Group:
     def peer_connected(self, peer: int) -> None:
         if self.leadership is not None and peer in self.leadership.followers:
             self._replication.reconnected(peer)
+        elif self._first_patience() == 0.0:
+            now = self._node.clock.monotonic()
+            self._election.start(now, patience=0.0)  # what was asked before anybody was there went nowhere
+            self._node.call_at(now, lambda: self.tick(self._node.clock.monotonic()))
         self._node.mark(self)
 
     def peer_disconnected(self, peer: int, *, closed_by_peer: bool) -> None:
@@ -447,9 +462,19 @@ class Group:
         self._notice_change()
 
     def turn(self) -> None:
-        """Everything there is to do now: propose, replicate, commit, apply, snapshot."""
+        """Everything there is to do now: propose, replicate, commit, apply, snapshot.
+
+        A defect in it ends this replica; the node's other groups go on.
+        """
         if self.stopped:
             return
+        try:
+            self._turn()
+        except Exception as error:
+            logger.exception("group %d failed", self.id)
+            self.stop(f"a defect in this replica, please report it: {error!r}")
+
+    def _turn(self) -> None:
         self.machine.turn()
         if self.leadership is not None:
             if self.engine.commit(self.leadership.committed_index(self.journal.durable_index)):
@@ -522,7 +547,7 @@ class Group:
         self.leadership = None
         self._replication.stopped_leading()
         self._set_machine_leads(False)
-        self._election.start(self._node.clock.monotonic(), at_once=False)
+        self._election.start(self._node.clock.monotonic())
         self._proposals.fail_all(LeadershipLost("the leadership ended while the entry was under way"))
         self._node.barriers.drop(self.id, NotLeader(self.leader))
         self._index_requests.fail_all(NotLeader(self.leader))

@@ -83,7 +83,8 @@ class PlacementServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TransferLeader(self, request, context):
-        """Hands a shard's leadership to another replica. Ends when the other leads.
+        """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
+        leads; others answer NOT_LEADER and say who does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

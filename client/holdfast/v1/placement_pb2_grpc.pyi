@@ -40,7 +40,9 @@ class PlacementStub:
     ListReplicas: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListReplicasRequest, _placement_pb2.ListReplicasResponse]
     """The replicas hosted on the answering node, with their engine's figures."""
     TransferLeader: _grpc.UnaryUnaryMultiCallable[_placement_pb2.TransferLeaderRequest, _placement_pb2.TransferLeaderResponse]
-    """Hands a shard's leadership to another replica. Ends when the other leads."""
+    """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
+    leads; others answer NOT_LEADER and say who does.
+    """
 
 @_typing.type_check_only
 class PlacementAsyncStub(PlacementStub):
@@ -54,7 +56,9 @@ class PlacementAsyncStub(PlacementStub):
     ListReplicas: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListReplicasRequest, _placement_pb2.ListReplicasResponse]  # type: ignore[assignment]
     """The replicas hosted on the answering node, with their engine's figures."""
     TransferLeader: _aio.UnaryUnaryMultiCallable[_placement_pb2.TransferLeaderRequest, _placement_pb2.TransferLeaderResponse]  # type: ignore[assignment]
-    """Hands a shard's leadership to another replica. Ends when the other leads."""
+    """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
+    leads; others answer NOT_LEADER and say who does.
+    """
 
 class PlacementServicer(metaclass=_abc_1.ABCMeta):
     """Asked of any node."""
@@ -89,6 +93,8 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.TransferLeaderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.TransferLeaderResponse, _abc.Awaitable[_placement_pb2.TransferLeaderResponse]]:
-        """Hands a shard's leadership to another replica. Ends when the other leads."""
+        """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
+        leads; others answer NOT_LEADER and say who does.
+        """
 
 def add_PlacementServicer_to_server(servicer: PlacementServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

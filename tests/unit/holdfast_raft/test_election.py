@@ -9,9 +9,9 @@ from holdfast_raft.election import Election, Timing
 TIMING = Timing()
 
 
-def election(now: float = 100.0, *, at_once: bool = False) -> Election:
+def election(now: float = 100.0, *, patience: float | None = None) -> Election:
     made = Election(frozenset({1, 2, 3}), 1, TIMING, random.Random(1))
-    made.start(now, at_once=at_once)
+    made.start(now, patience=patience)
     return made
 
 
@@ -28,8 +28,8 @@ def test_a_silent_leader_is_given_a_random_time_between_the_bounds() -> None:
 
 
 def test_the_member_meant_to_lead_a_new_group_stands_at_once() -> None:
-    """at_once makes the first election due now."""
-    assert election(at_once=True).due_at == 100.0
+    """A patience of nothing makes the first election due now."""
+    assert election(patience=0.0).due_at == 100.0
 
 
 def test_nobody_is_supported_while_a_leader_is_heard() -> None:

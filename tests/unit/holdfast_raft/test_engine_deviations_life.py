@@ -200,7 +200,7 @@ def test_d2_d23_pipelined_entries_are_sent_once() -> None:
 def test_d24_an_entry_larger_than_a_batch_arrives_whole() -> None:
     """D24: there is no size at which an entry is taken apart wrongly."""
     cluster = Cluster(seed=24)
-    big = bytes(range(256)) * 10_000
+    big = bytes(range(256)) * 7_800
 
     assert isinstance(cluster.write(big), Applied)
     cluster.settle()

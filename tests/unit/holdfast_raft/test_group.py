@@ -9,6 +9,7 @@ from holdfast_raft.errors import DiskFull, NotLeader, RaftError, Stopped
 from holdfast_raft.messages import Addressed, Append, NodeMessage, SnapshotChunk
 from holdfast_raft.proposals import Applied
 from holdfast_raft.replication import LogLimits
+from holdfast_raft.sim import SimDisk
 from holdfast_raft.wal import WalOptions
 
 from tests.sim.cluster import Cluster, SimNode
@@ -226,6 +227,23 @@ def test_a_stopped_replica_answers_everyone() -> None:
     assert isinstance(barrier(cluster, leader)[0], Stopped)
 
 
+def test_a_defect_in_one_groups_machine_ends_that_replica_alone() -> None:
+    """The node's other groups go on serving, and the proposer is told."""
+    cluster = Cluster(seed=56, groups=(2, 3))
+    leader = cluster.elect(2)
+    cluster.elect(3)
+
+    def failing() -> None:
+        raise RuntimeError("planted")
+
+    leader.tapes[2].turn = failing  # type: ignore[method-assign]
+    cluster.propose(leader, b"v", group=2)
+    cluster.world.run_for(0.1)
+
+    assert "planted" in leader.group(2).stopped
+    assert isinstance(cluster.write(b"w", group=3), Applied)
+
+
 def test_no_message_creates_a_replica() -> None:
     """protocols.md 6: a node without a Born record for a group drops what is said to it."""
     cluster = Cluster(seed=52, groups=(2,))
@@ -240,11 +258,17 @@ def test_no_message_creates_a_replica() -> None:
     assert 77 not in node.wal.recovered
 
 
-def test_the_first_member_of_a_new_group_leads_it() -> None:
-    """So leaders spread over the nodes as the map says."""
+def test_the_first_member_of_a_new_group_leads_it_also_when_it_comes_last() -> None:
+    """So leaders spread over the nodes as the map says, in whatever order they start."""
     cluster = Cluster(seed=53)
+    fresh = Cluster(seed=53, groups=(2,))
+    late = fresh.nodes[1]
+    late.lose_power()
+    late.disk = SimDisk(fresh.world.rng)
+    fresh.world.at(fresh.world.now + 1.0, late.start)
 
     assert cluster.elect().number == 1
+    assert fresh.elect().number == 1
 
 
 @pytest.mark.parametrize("nodes", [1, 3, 5])
