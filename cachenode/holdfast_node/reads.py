@@ -90,7 +90,7 @@ class Settling(Protocol):
 class _Read:
     """The reads of one frame at one level."""
 
-    __slots__ = ("_owner", "after", "deadline", "done", "level", "ops", "settled", "token")
+    __slots__ = ("_owner", "after", "bound_ms", "deadline", "done", "level", "ops", "settled", "token")
 
     def __init__(
         self, owner: Reads, level: Level, ops: list[Op], token: Token | None, deadline: float, done: Done,
@@ -103,6 +103,7 @@ class _Read:
         self.deadline = deadline
         self.done = done
         self.after = after
+        self.bound_ms: int | None = None  # of a BOUNDED read
         self.settled = False
 
     def late(self) -> None:
@@ -182,6 +183,8 @@ class Reads:
                     done(self._stale(bound_ms, age_ms))
                     return
                 level = read.level = Level.LINEARIZABLE
+            else:
+                read.bound_ms = bound_ms
         if level is Level.LINEARIZABLE:
             if not group.is_leader and group.leader != self._node and not group.has_quorum():
                 done(self._circuit.refusal())
@@ -282,6 +285,12 @@ class Reads:
     # ---- the value ------------------------------------------------------------
 
     def _serve(self, read: _Read) -> None:
+        if read.bound_ms is not None and read.after is not None:
+            # It may have waited long, for a write whose outcome stayed unknown.
+            age_now_ms = self._group.staleness_ms()
+            if age_now_ms is None or age_now_ms > read.bound_ms:
+                self.refuse(read, self._stale(read.bound_ms, age_now_ms))
+                return
         read.settled = True
         self._under_way.discard(read)
         group, level, ops = self._group, read.level, read.ops

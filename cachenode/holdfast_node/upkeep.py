@@ -184,26 +184,28 @@ class Upkeep:
                 self._propose(_POLICY, lambda stamp_ms: encode_policy(stamp_ms, self._policy), now)
             if state.over_budget():
                 self._propose(_EVICT, encode_evict, now)
-        self._expire(now, state.next_deadline())
+        expire_at = self._expire(now, state.next_deadline())
         if self._samples and now >= self._touch_at:
             samples = list(self._samples)
             if self._propose(_TOUCH, lambda stamp_ms: encode_touch(stamp_ms, samples), now):
                 self._samples.clear()
                 self._touch_at = now + limits.TOUCH_INTERVAL_MS / 1000
-        self._ask_turn(min(self._steer_at, self._touch_at if self._samples else _NEVER))
+        # One timer for whatever comes first: for a far deadline one would stay till then, every second.
+        self._ask_turn(min(self._steer_at, expire_at, self._touch_at if self._samples else _NEVER))
         return True
 
-    def _expire(self, now: float, deadline_ms: int | None) -> None:
-        """Proposes an expire entry if one is due, else asks for a turn when it will be."""
+    def _expire(self, now: float, deadline_ms: int | None) -> float:
+        """Proposes an expire entry if one is due, else tells when it will be."""
         self._planned_ms = _NEVER if deadline_ms is None else deadline_ms
         if deadline_ms is None or _EXPIRE in self._in_flight:
-            return
+            return _NEVER
         wait = (deadline_ms - self.stamps.estimate(now)) / 1000
         when = max(now + wait, self._expire_at, self._retry_at)
         if when > now:
-            self._ask_turn(when)
-        elif self._propose(_EXPIRE, encode_expire, now):
+            return when
+        if self._propose(_EXPIRE, encode_expire, now):
             self._expire_at = now + EXPIRE_EVERY
+        return _NEVER
 
     def _propose(self, kind: str, encode: Callable[[int], bytes], now: float) -> bool:
         """Proposes an entry of our own, unless one of its kind is under way or the window is full."""

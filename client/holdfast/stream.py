@@ -24,6 +24,7 @@ from holdfast.types import Level, Outcome, Served
 # A node takes 4096. Smaller frames keep client, leader and followers busy at the same time: with one frame
 # for all of 256 callers each waits for the other in turn.
 FRAME_OPERATIONS_MAX: Final = 128
+SMALL_FRAMES_IN_FLIGHT: Final = 3
 FRAME_BYTES_MAX: Final = 3_670_016  # 3.5 MiB: below the server's 4 MiB with token and heads
 WELCOME_S: Final = 2.0  # to connect and be welcomed; a busy node may need a second
 HANG_S: Final = 1.0  # twice the longest election timeout of the default configuration, nearly
@@ -151,15 +152,31 @@ class NodeStream:
                 self._wake.set_result(None)
         else:
             queue.append(call)
+            if len(queue) == FRAME_OPERATIONS_MAX and self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
 
     async def _write_frames(self, rpc: BytesStream) -> None:
         while True:
-            while not self._queues or self._in_flight >= self._window:
+            while not self._may_write():
                 self._wake = self._loop.create_future()
                 await self._wake
             frame = self._pack()
             if frame:
                 await rpc.write(frame)
+
+    def _may_write(self) -> bool:
+        """Whether a frame should leave now: a full one while the window lasts, a smaller one while few are out.
+
+        So a loop whose answers come one by one still asks in frames: what comes meanwhile packs.
+        """
+        if not self._queues:
+            return False
+        if self._in_flight < min(SMALL_FRAMES_IN_FLIGHT, self._window):
+            return True
+        return (
+            self._in_flight < self._window
+            and len(next(iter(self._queues.values()))) >= FRAME_OPERATIONS_MAX
+        )
 
     def _pack(self) -> bytes:
         """Takes the longest-waiting namespace's calls, as many as one frame holds."""

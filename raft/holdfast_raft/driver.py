@@ -28,6 +28,7 @@ from holdfast_raft.election import Timing
 from holdfast_raft.errors import DeadlinePassed
 from holdfast_raft.group import Group
 from holdfast_raft.heartbeats import HeartbeatExchange
+from holdfast_raft.housekeeping import Housekeeping
 from holdfast_raft.journal import Journal
 from holdfast_raft.machine import CorruptImage, StateMachine
 from holdfast_raft.messages import (
@@ -107,7 +108,7 @@ class Driver:
         self.timing = timing or Timing()
         self.log_limits = log_limits or LogLimits()
         self.groups: dict[int, Group] = {}
-        self.barriers = BarrierRounds(rng.getrandbits(64), patience=self.timing.heartbeat)
+        self.barriers = BarrierRounds(rng.getrandbits(64), patience=self.timing.timeout_min)
         self.files = runner.on_file_thread
         self.late_turns = 0
         self.on_sync: Callable[[float], None] | None = None  # for metrics: seconds a sync took
@@ -130,6 +131,7 @@ class Driver:
         self._cancel_timer: Callable[[], None] | None = None
         self._timer_at = float("inf")
         self._syncing = False
+        self._housekeeping = Housekeeping(wal, self.groups, clock, runner.on_wal_thread)
         self._heartbeats = HeartbeatExchange(self.groups, clock, self._post)
         now = clock.monotonic()
         self._next_tick = now
@@ -228,12 +230,18 @@ class Driver:
     def is_connected(self, peer: int) -> bool:
         return self._transport.is_connected(peer)
 
+    def queued_bytes(self, peer: int) -> int:
+        return self._transport.queued_bytes(peer)
+
     def mark(self, group: Group) -> None:
         self._marked[group.id] = group
         self.wake_soon()
 
     def next_request(self) -> int:
         return next(self._requests)
+
+    def entries_fit(self, size_bytes: int) -> bool:
+        return self._wal.entries_fit(size_bytes)
 
     def disk_is_full(self) -> bool:
         return self._wal.disk_full
@@ -458,36 +466,8 @@ class Driver:
             self._fatal(error)
 
     def _keep_house(self) -> None:
-        """Once a second: free segments, ask for snapshots that let them go, look for space."""
-        if self._wal.over_budget:
-            for number in self._wal.pins():
-                group = self.groups.get(number)
-                if group is not None:
-                    group.want_snapshot()
-        if self._wal.compact(self._entry_at):
+        if self._housekeeping.round():
             self.call_later(MARK_AFTER, self._keep_house)
-        for job in (self._wal.free_job(), self._wal.retry_space_job() if self._wal.disk_full else None):
-            if job is not None:
-                self._runner.on_wal_thread(job, self._housekept)
-        if self._wal.disk_full:
-            self._give_up_leaderships()
-
-    def _entry_at(self, group: int, index: int) -> tuple[bytes, int]:
-        """(command, term) of an entry that the WAL copies forward."""
-        journal = self.groups[group].journal
-        command, _, term = journal[index - journal.base_index]
-        return command, term
-
-    def _housekept(self, error: BaseException | None) -> None:
-        if error is not None:
-            logger.error("old WAL segments could not be freed: %s", error)
-
-    def _give_up_leaderships(self) -> None:
-        """A full disk takes no entries: whoever has room should lead."""
-        deadline = self.clock.monotonic() + HOUSEKEEPING_EVERY
-        for group in self.groups.values():
-            if group.is_leader:
-                group.transfer(None, deadline, lambda _: None)
 
     def close(self) -> None:
         """Stops all groups; nothing runs after this. The WAL is the owner's to close."""

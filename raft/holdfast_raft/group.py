@@ -103,6 +103,7 @@ class Surroundings(Protocol):
 
     def call_at(self, when: float, act: Callable[[], None]) -> None: ...
     def disk_is_full(self) -> bool: ...
+    def entries_fit(self, size_bytes: int) -> bool: ...
     def next_request(self) -> int:
         """A number never used before by this process."""
         ...
@@ -397,7 +398,9 @@ class Group:
         """What to tell the followers, if this replica leads."""
         if self.leadership is None or self.stopped:
             return None
-        age = min(now - self.leadership.confirmed_at(now), 3600.0)
+        # Until this term's no-op is applied, the commit index may lie behind what an earlier leader
+        # acknowledged: a confirmed leader says nothing about the age of a state that has only that.
+        age = min(now - self.leadership.confirmed_at(now), 3600.0) if self._machine_leads else 3600.0
         return Heartbeat(self.id, self.term, self.commit_index, self.journal.last_index, int(age * 1000) + 1)
 
     def heartbeat_accepted(self, sender: int, sent_at: float) -> None:
@@ -534,6 +537,8 @@ class Group:
                 self.leader_changes += 1
                 if engine.leader != self._node.me:
                     self._handover.end(engine.leader)
+                    # Who was asked leads no more and may never answer (paused, cut off).
+                    self._index_requests.fail_all(NotLeader(engine.leader))
 
     def _start_leading(self) -> None:
         now = self._node.clock.monotonic()
@@ -546,7 +551,8 @@ class Group:
     def _stop_leading(self) -> None:
         self.leadership = None
         self._replication.stopped_leading()
-        self._set_machine_leads(False)
+        self._machine_leads = False
+        self.machine.role_changed(False)  # also when it never began: what was queued for it must end
         self._election.start(self._node.clock.monotonic())
         self._proposals.fail_all(LeadershipLost("the leadership ended while the entry was under way"))
         self._node.barriers.drop(self.id, NotLeader(self.leader))
@@ -560,6 +566,9 @@ class Group:
     # ---- replication ---------------------------------------------------------------------------------
 
     def _take_append(self, sender: int, term: int, append: Append) -> None:
+        if append.entries and not self._node.entries_fit(sum(len(e[1]) + 64 for e in append.entries)):
+            self._hear_leader(sender, term)
+            return  # no answer: the leader tries again, slowly; what is left of the disk is for votes
         reply = self.engine.take_append(sender, term, append)
         self._election.heard_leader(self._node.clock.monotonic())
         if isinstance(reply, Broken):

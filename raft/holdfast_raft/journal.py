@@ -171,7 +171,7 @@ class Journal:
         return len(self._entries)
 
     def _destroy(self) -> None:
-        self._entries = self._entries[:1]
+        """Keeps the entries: the WAL may still have to copy them forward."""
 
     def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803
         """Not stored: after a restart the commit index is the snapshot's (D12)."""

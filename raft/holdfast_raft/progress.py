@@ -29,13 +29,21 @@ class Phase(Enum):
     SNAPSHOT = "snapshot"
 
 
+# A follower's disk may be slow; its answers to chunks wait for it.
+_QUIET_TICKS_MAX = {
+    Phase.PROBE: PROBE_TICKS_MAX,
+    Phase.REPLICATE: 4 * PROBE_TICKS_MAX,
+    Phase.SNAPSHOT: 20 * PROBE_TICKS_MAX,
+}
+
+
 class Progress:
     """One follower, as its leader sees it."""
 
     __slots__ = (
         "_in_flight",
         "_in_flight_bytes",
-        "_probe_ticks",
+        "_quiet_ticks",
         "bulk_until",
         "commit_sent",
         "confirmed_at",
@@ -57,7 +65,7 @@ class Progress:
         self.commit_sent = 0  # the commit index it was told last
         self._in_flight: deque[tuple[int, int]] = deque()  # (last index, bytes)
         self._in_flight_bytes = 0
-        self._probe_ticks = 0
+        self._quiet_ticks = 0
 
     def may_send(self) -> bool:
         """Whether another append may leave now."""
@@ -73,7 +81,7 @@ class Progress:
         """Takes note of an append that left, ending with `last_index`."""
         if self.phase is Phase.PROBE:
             self.probe_pending = True
-            self._probe_ticks = 0
+            self._quiet_ticks = 0
             return
         self.next = last_index + 1
         self._in_flight.append((last_index, size_bytes))
@@ -83,6 +91,7 @@ class Progress:
         """Takes a reply of this term; whether match rose."""
         if not reply.matched and self.phase is Phase.REPLICATE and reply.index < self.match:
             return False  # says nothing new: overtaken by a success
+        self._quiet_ticks = 0
         before = self.match
         self.match, self.next = next_after_reply(self.match, self.next, reply)
         self.probe_pending = False
@@ -96,20 +105,32 @@ class Progress:
             self._become(Phase.PROBE)
         return self.match > before
 
-    def probe_is_old(self) -> bool:
-        """Counts a tick of waiting; whether the probe's answer is not to be expected any more.
+    def heard_snapshot(self) -> None:
+        self._quiet_ticks = 0
 
-        The transport loses nothing while it is connected, so this only heals an answer that the
-        follower could not give (it was starting, or its disk was slow).
-        """
-        self._probe_ticks += 1
-        return self._probe_ticks >= PROBE_TICKS_MAX
+    def stalled(self) -> bool:
+        """Counts a tick; whether what is under way has been unanswered for too long."""
+        if not (self.probe_pending or self._in_flight or self.phase is Phase.SNAPSHOT):
+            self._quiet_ticks = 0
+            return False
+        self._quiet_ticks += 1
+        return self._quiet_ticks >= _QUIET_TICKS_MAX[self.phase]
 
     def reconnected(self) -> None:
         """Nothing sent before counts as on its way: start over from what is known."""
         self.next = self.match + 1 if self.match else self.next
         self.bulk_until = 0
         self._become(Phase.PROBE)
+
+    def restart(self) -> None:
+        """Unanswered for too long on a connection that stands: begin again from what is known."""
+        self.next = self.match + 1 if self.match else self.next
+        self._become(Phase.PROBE)
+
+    def back_off(self) -> None:
+        """It cannot take what it needs now: probe it again in some ticks."""
+        self.restart()
+        self.probe_pending = True
 
     def needs_snapshot(self) -> None:
         """Its next entry is gone from the log."""
@@ -123,6 +144,7 @@ class Progress:
 
     def _become(self, phase: Phase) -> None:
         self.phase = phase
+        self._quiet_ticks = 0
         self.probe_pending = False
         self._in_flight.clear()
         self._in_flight_bytes = 0

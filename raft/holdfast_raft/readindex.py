@@ -10,8 +10,9 @@ Rules (protocols.md 4; etcd issues 20418 and 21399 are what happens otherwise):
 - A peer counts for a group once, and only for the term asked about.
 - At the end the group must still lead in that term.
 
-At most one round is under way; the next starts at once when it ends. A round that does not complete
-within its patience ends for the groups that are missing; their reads join the next one. Pure.
+A group has at most one round under way; its next starts at once when it ends, together with those of
+other groups that wait. A group whose round does not complete within its patience (more than a round trip,
+or it never would) joins the next one, and holds up nobody else meanwhile. Pure.
 """
 
 from __future__ import annotations
@@ -51,9 +52,14 @@ class _Waiting(NamedTuple):
 class _Asked:
     """One group's part of the round under way."""
 
-    __slots__ = ("commit_index", "leadership", "needed", "reads", "term", "voters")
+    __slots__ = ("commit_index", "counter", "leadership", "needed", "reads", "started_at", "term", "voters")
 
-    def __init__(self, leadership: Leadership, term: int, commit_index: int, reads: list[_Waiting]) -> None:
+    def __init__(
+        self, leadership: Leadership, term: int, commit_index: int, reads: list[_Waiting], counter: int,
+        started_at: float,
+    ) -> None:  # fmt: skip
+        self.counter = counter
+        self.started_at = started_at
         self.leadership = leadership
         self.term = term
         self.commit_index = commit_index
@@ -72,7 +78,6 @@ class BarrierRounds:
         self._patience = patience
         self._next: dict[int, tuple[Leadership, list[_Waiting]]] = {}
         self._asked: dict[int, _Asked] = {}
-        self._started_at = 0.0
         self.rounds = 0
 
     def join(self, leadership: Leadership, deadline: float, done: Done) -> None:
@@ -85,19 +90,19 @@ class BarrierRounds:
 
     def start(self, now: float) -> dict[int, Confirm]:
         """Starts a round if none is under way and reads are waiting; what to send to which peer."""
-        if self._asked or not self._next:
+        waiting = {group: reads for group, reads in self._next.items() if group not in self._asked}
+        if not waiting:
             return {}
-        waiting, self._next = self._next, {}
+        self._next = {group: reads for group, reads in self._next.items() if group in self._asked}
         self._counter += 1
         self.rounds += 1
-        self._started_at = now
         by_peer: dict[int, list[tuple[int, int]]] = {}
         for group, (leadership, reads) in waiting.items():
             point = leadership.barrier_point()
             if isinstance(point, RaftError):
                 _finish(reads, point)
                 continue
-            asked = _Asked(leadership, *point, reads)
+            asked = _Asked(leadership, *point, reads, self._counter, now)
             if asked.needed == 0:
                 _finish(reads, asked.commit_index)
                 leadership.confirmed(now)
@@ -110,11 +115,12 @@ class BarrierRounds:
 
     def replied(self, peer: int, reply: ConfirmReply) -> None:
         """Takes a peer's answer to the round under way; others are stale and say nothing."""
-        if reply.nonce != (self._boot, self._counter):
+        boot, counter = reply.nonce
+        if boot != self._boot:
             return
         for group in reply.confirmed:
             asked = self._asked.get(group)
-            if asked is None or peer not in asked.leadership.others():
+            if asked is None or asked.counter != counter or peer not in asked.leadership.others():
                 continue
             asked.voters.add(peer)
             if len(asked.voters) >= asked.needed:
@@ -128,14 +134,14 @@ class BarrierRounds:
         elif point[0] != asked.term:
             self._requeue(asked)
         else:
-            asked.leadership.confirmed(self._started_at)
+            asked.leadership.confirmed(asked.started_at)
             _finish(asked.reads, asked.commit_index)
 
     def tick(self, now: float, timed_out: Callable[[], RaftError]) -> None:
         """Ends a round that ran out of patience and reads whose deadline passed."""
-        if self._asked and now - self._started_at > self._patience:
-            missing, self._asked = self._asked, {}
-            for asked in missing.values():
+        for group, asked in list(self._asked.items()):
+            if now - asked.started_at > self._patience:
+                del self._asked[group]
                 self._requeue(asked)
         for group, (leadership, reads) in list(self._next.items()):
             late = [read for read in reads if read.deadline <= now]
@@ -165,7 +171,7 @@ class BarrierRounds:
     @property
     def has_waiting(self) -> bool:
         """Whether a round should start."""
-        return bool(self._next) and not self._asked
+        return any(group not in self._asked for group in self._next)
 
 
 def _finish(reads: list[_Waiting], outcome: int | RaftError) -> None:

@@ -27,6 +27,8 @@ APPEND_BYTES_MAX = 1024 * 1024
 APPEND_ENTRIES_MAX = 256
 BULK_BYTES_MIN = 64 * 1024
 """Appends of this size and more take the bulk lane, so that they do not delay heartbeats."""
+BULK_QUEUED_MAX = 16 * 1024 * 1024
+"""Of all groups together, on the bulk lane to one peer; its transport gives the connection up at 64 MiB."""
 COMMIT_DELAY = 0.002
 """Seconds after which followers hear of a commit index that no append has carried to them."""
 
@@ -53,6 +55,7 @@ class Node(Protocol):
 
     def send(self, peer: int, group: int, term: int, body: GroupMessage, lsn: int, bulk: bool) -> bool: ...
     def is_connected(self, peer: int) -> bool: ...
+    def queued_bytes(self, peer: int) -> int: ...
     def mark(self, group: Group) -> None: ...
     def call_later(self, delay: float, act: Callable[[], None]) -> None: ...
     def when_durable(self, lsn: int, act: Callable[[], None]) -> None: ...
@@ -80,6 +83,7 @@ class Replication:
         self._applied_bytes = 0
         self._commit_due = False
         self._snapshot_wanted = False
+        self._standing_damaged = False  # it must be taken anew, at whatever index
 
     @property
     def snapshot_index(self) -> int:
@@ -106,6 +110,8 @@ class Replication:
             if progress.next <= journal.base_index:
                 self._start_snapshot(peer, progress)
                 return
+            if self._node.queued_bytes(peer) > BULK_QUEUED_MAX:
+                return  # `tick` comes back to it
             if not self._send_append(peer, progress):
                 return
 
@@ -161,9 +167,12 @@ class Replication:
         leadership = self._group.leadership
         if leadership is None:
             return
-        for progress in leadership.followers.values():
-            if progress.probe_pending and progress.probe_is_old():
-                progress.probe_pending = False
+        for peer, progress in leadership.followers.items():
+            if progress.stalled():
+                self._stop_sending(peer)
+                progress.restart()
+                self._node.mark(self._group)
+            elif progress.next <= self._group.journal.last_index and progress.may_send():
                 self._node.mark(self._group)
 
     def reconnected(self, peer: int) -> None:
@@ -192,9 +201,10 @@ class Replication:
             return
         try:
             sending = SnapshotSending(self._node.store.open(info), info)
-        except SnapshotDamaged:
+        except (SnapshotDamaged, OSError):
             logger.exception("group %d: the snapshot cannot be sent; taking a new one", group.id)
-            self._snapshot_wanted = True
+            self._standing_damaged = self._snapshot_wanted = True
+            progress.back_off()
             return
         progress.needs_snapshot()
         self._stop_sending(peer)
@@ -210,10 +220,11 @@ class Replication:
         group = self._group
         try:
             chunk = sending.next_chunk(group.commit_index)
-        except SnapshotDamaged:
+        except (SnapshotDamaged, OSError):
             logger.exception("group %d: the snapshot is damaged; taking a new one", group.id)
             self._stop_sending(peer)
-            self._snapshot_wanted = True
+            self._standing_damaged = self._snapshot_wanted = True
+            progress.back_off()
             return
         if chunk is not None and self._node.send(peer, group.id, group.term, chunk, 0, True):
             self._node.mark(group)  # one chunk a turn
@@ -222,15 +233,20 @@ class Replication:
         """A follower's answer to a chunk."""
         leadership = self._group.leadership
         sending = self._sending.get(peer)
-        if leadership is None or sending is None or reply.index != sending.info.index:
+        if leadership is None:
             return
         progress = leadership.followers[peer]
         if reply.installed:
+            # Whichever leader's snapshot it was: it is committed and durable there, so this log has it too.
             self._stop_sending(peer)
             progress.snapshot_installed(reply.index)
-        elif not sending.replied(reply):
+            return
+        if sending is None or reply.index != sending.info.index:
+            return
+        progress.heard_snapshot()
+        if not sending.replied(reply):
             self._stop_sending(peer)
-            progress.reconnected()
+            progress.back_off()
 
     def _stop_sending(self, peer: int) -> None:
         sending = self._sending.pop(peer, None)
@@ -260,7 +276,9 @@ class Replication:
                 self._reply(leader, SnapshotReply(chunk.index, chunk.number, False, True), 0)
             return
         try:
-            receiving.take(chunk)
+            receiving.take(
+                chunk, lambda: self._reply(leader, SnapshotReply(chunk.index, chunk.number, False, False), 0)
+            )
             if chunk.last:
                 receiving.finish(lambda error: self._received(receiving, chunk, error))
         except CorruptImage as error:
@@ -270,7 +288,6 @@ class Replication:
             self._abort_receiving()
             self._reply(leader, SnapshotReply(chunk.index, chunk.number, False, True), 0)
             return
-        self._reply(leader, SnapshotReply(chunk.index, chunk.number, False, False), 0)
 
     def _received(
         self, receiving: SnapshotReceiving, last: SnapshotChunk, error: BaseException | None
@@ -294,7 +311,9 @@ class Replication:
             group.installed(last.index)
         else:
             lsn = group.journal.appended_lsn
-        self._reply(receiving.leader, SnapshotReply(last.index, last.number, True, False), lsn)
+        # The leader may be another one by now, whose chunks were not taken meanwhile.
+        for leader in {receiving.leader, group.leader or receiving.leader}:
+            self._reply(leader, SnapshotReply(last.index, last.number, True, False), lsn)
         self._remove_older_after(lsn)
 
     def _abort_receiving(self) -> None:
@@ -329,26 +348,37 @@ class Replication:
         group = self._group
         index = group.applied_index
         term = group.journal.term_at(index)
-        if term is None or index <= self._standing.index or self._receiving is not None:
+        if (
+            term is None
+            or index < self._standing.index + (not self._standing_damaged)
+            or self._receiving is not None
+        ):
             self._snapshot_wanted = False
             return
         self._snapshot_wanted = False
         self._applied_bytes = 0
         writer = self._node.store.begin(group.id, index, term)
-        self._taking = SnapshotTaking(
-            group.machine.freeze(), index, term, writer, self._node.files, self._taken
+        taking = self._taking = SnapshotTaking(
+            group.machine.freeze(),
+            index,
+            term,
+            writer,
+            self._node.files,
+            lambda error: self._taken(taking, error),
+            lambda: self._node.mark(group),
         )
         self._node.mark(group)
 
-    def _taken(self, error: BaseException | None) -> None:
+    def _taken(self, taking: SnapshotTaking, error: BaseException | None) -> None:
         group = self._group
-        taking, self._taking = self._taking, None
-        if taking is None or group.stopped:
-            return
+        if self._taking is not taking or group.stopped:
+            return  # cancelled in its last sync: the file may stand, it is not what the log goes by
+        self._taking = None
         if error is not None:
             logger.error("group %d: snapshot at %d could not be written: %s", group.id, taking.index, error)
             return
         self._standing = _Standing(taking.index, taking.term)
+        self._standing_damaged = False
         lsn = group.journal.snapshot_stands(taking.index, taking.term)
         self._forget_trailing()
         self._remove_older_after(lsn)

@@ -27,23 +27,30 @@ class FileThread(Protocol):
 class _Writing:
     """Chunks on their way into a snapshot file."""
 
-    def __init__(self, writer: SnapshotWriter, files: FileThread) -> None:
+    def __init__(
+        self, writer: SnapshotWriter, files: FileThread, wake: Callable[[], None] | None = None
+    ) -> None:
         self._writer = writer
         self._files = files
+        self._wake = wake
         self._pending = 0
         self.failed: BaseException | None = None
 
     def may_add(self) -> bool:
         return self._pending < WRITES_PENDING_MAX
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes, written: Callable[[], None] | None = None) -> None:
         self._writer.add(chunk)
         self._pending += 1
-        self._files(self._writer.write_job(), self._written)
+        self._files(self._writer.write_job(), lambda error: self._written(error, written))
 
-    def _written(self, error: BaseException | None) -> None:
+    def _written(self, error: BaseException | None, written: Callable[[], None] | None) -> None:
         self._pending -= 1
         self.failed = self.failed or error
+        if written is not None:
+            written()
+        if self._wake is not None:
+            self._wake()
 
     def finish(self, done: Callable[[BaseException | None], None]) -> None:
         self._files(self._writer.finish, lambda error: done(self.failed or error))
@@ -63,12 +70,13 @@ class SnapshotTaking:
         writer: SnapshotWriter,
         files: FileThread,
         done: Callable[[BaseException | None], None],
+        wake: Callable[[], None] | None = None,
     ) -> None:
         self.index = index
         self.term = term
         self._image = image
         self._chunks: Iterator[bytes] | None = image.chunks()
-        self._writing = _Writing(writer, files)
+        self._writing = _Writing(writer, files, wake)
         self._done = done
 
     def step(self) -> None:
@@ -92,7 +100,7 @@ class SnapshotTaking:
     @property
     def wants_turn(self) -> bool:
         """Whether step has something to do."""
-        return self._chunks is not None
+        return self._chunks is not None and self._writing.may_add()
 
     def cancel(self) -> None:
         """Gives up; nothing of it stays."""
@@ -109,7 +117,11 @@ class SnapshotSending:
         self.info = info
         self._reader = reader
         self._chunks = reader.chunks()
-        self._ahead = next(self._chunks, None)
+        try:
+            self._ahead = next(self._chunks, None)
+        except BaseException:
+            reader.close()
+            raise
         self._next_number = 0
         self._acknowledged = -1
 
@@ -164,12 +176,12 @@ class SnapshotReceiving:
             and not self.finishing
         )
 
-    def take(self, chunk: SnapshotChunk) -> None:
-        """Takes the next piece. Raises CorruptImage."""
+    def take(self, chunk: SnapshotChunk, written: Callable[[], None]) -> None:
+        """Takes the next piece; `written` when it left memory. Raises CorruptImage."""
         if self._writing.failed is not None:
             raise CorruptImage(f"the snapshot could not be written: {self._writing.failed}")
         self.builder.feed(chunk.data)
-        self._writing.add(chunk.data)
+        self._writing.add(chunk.data, written)
         self._expected += 1
 
     def finish(self, done: Callable[[BaseException | None], None]) -> None:

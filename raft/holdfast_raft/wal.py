@@ -261,6 +261,12 @@ class Wal:
         """There is no room for a spare segment: append no entries; votes still fit."""
         return self._files.full
 
+    def entries_fit(self, size: int) -> bool:
+        """Whether entries may be taken: on a full disk the last eighth of a segment is for votes."""
+        return (
+            not self.disk_full or self._offset + size <= self._segment_end - self._options.segment_bytes // 8
+        )
+
     def retry_space_job(self) -> Callable[[], None]:
         """A job for the sync thread that looks for room again; `disk_full` tells what it found."""
         return self._files.keep_spare

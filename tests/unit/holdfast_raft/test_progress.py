@@ -99,11 +99,22 @@ def test_an_installed_snapshot_moves_match_and_goes_on_by_probing() -> None:
     assert (progress.match, progress.next, progress.phase) == (40, 41, Phase.PROBE)
 
 
-def test_a_probe_without_an_answer_gets_old() -> None:
-    """After some ticks it may be sent again."""
+def test_what_stays_unanswered_for_too_long_is_started_over() -> None:
+    """A probe soon, a full pipeline later; an answer begins the count anew."""
     progress = Progress(5, now=0.0)
     progress.sent(4, 0)
+    assert [progress.stalled() for _ in range(PROBE_TICKS_MAX)] == [False] * (PROBE_TICKS_MAX - 1) + [True]
 
-    assert [progress.probe_is_old() for _ in range(PROBE_TICKS_MAX)] == [False] * (PROBE_TICKS_MAX - 1) + [
-        True
-    ]
+    progress.restart()
+    progress.sent(4, 0)
+    progress.replied(matched(4))
+    progress.sent(9, 5)
+    assert not any(progress.stalled() for _ in range(PROBE_TICKS_MAX))
+    assert any(progress.stalled() for _ in range(4 * PROBE_TICKS_MAX))
+
+
+def test_an_idle_follower_never_counts_as_stalled() -> None:
+    """Nothing under way, nothing to wait for."""
+    progress = replicating()
+
+    assert not any(progress.stalled() for _ in range(100 * PROBE_TICKS_MAX))

@@ -149,21 +149,25 @@ def test_a_group_a_peer_does_not_name_is_a_no() -> None:
 
 
 def test_a_group_without_a_majority_does_not_hold_up_the_others() -> None:
-    """After its patience a round ends; what is missing joins the next."""
+    """Others start their next rounds meanwhile; after its patience the missing one joins a new one."""
     book, lost, fine, out = rounds(), Leader(2, (4,)), Leader(3, (2,)), []
     book.join(lost, 9.0, lambda point: out.append(("lost", point)))
     book.join(fine, 9.0, lambda point: out.append(("fine", point)))
-    sent = book.start(1.0)
-    book.replied(2, yes(sent[2]))
+    first = book.start(1.0)
+    book.replied(2, yes(first[2]))
     book.join(fine, 9.0, lambda point: out.append(("fine again", point)))
-    assert book.start(1.01) == {}
+    second = book.start(1.01)
+    assert set(second) == {2}
+    book.replied(2, yes(second[2]))
+    assert out == [("fine", 10), ("fine again", 10)]
 
     book.tick(1.06, late)
-    again = book.start(1.06)
-    book.replied(2, yes(again[2]))
-
-    assert out == [("fine", 10), ("fine again", 10)]
-    assert dict(again[4].groups) == {2: 5}
+    third = book.start(1.06)
+    assert dict(third[4].groups) == {2: 5}
+    book.replied(4, yes(first[4]))
+    assert len(out) == 2
+    book.replied(4, yes(third[4]))
+    assert out[-1] == ("lost", 10)
 
 
 def test_reads_end_at_their_deadline() -> None:
