@@ -165,7 +165,7 @@ class NodeStream:
                 await rpc.write(frame)
 
     def _may_write(self) -> bool:
-        """Whether a frame should leave now: a full one while the window lasts, a smaller one while few are out.
+        """Whether a frame should leave now: a full one while the window lasts, a smaller if few are out.
 
         So a loop whose answers come one by one still asks in frames: what comes meanwhile packs.
         """
@@ -174,8 +174,7 @@ class NodeStream:
         if self._in_flight < min(SMALL_FRAMES_IN_FLIGHT, self._window):
             return True
         return (
-            self._in_flight < self._window
-            and len(next(iter(self._queues.values()))) >= FRAME_OPERATIONS_MAX
+            self._in_flight < self._window and len(next(iter(self._queues.values()))) >= FRAME_OPERATIONS_MAX
         )
 
     def _pack(self) -> bytes:
