@@ -3,25 +3,33 @@
 Everything a driver touches outside its own code is here, under one virtual clock and one random number
 generator, so that the same seed gives the same run. Nodes run the real driver, groups and WAL.
 
-Model (what it does not model is in docs/evidence/simulator.md):
+Model (not modelled yet: bit rot, partial coalescing of frames, clocks that drift):
 - Time moves only from event to event. A node may be paused: its events wait, as for SIGSTOP.
-- A link is directed. A message takes a random delay but never overtakes another of its lane; a cut
-  link loses what is on its way and ends the connection at both ends.
+- A link is directed, each direction as slow as it is told to be. A message takes a random delay but never
+  overtakes another of its lane; a cut link loses what is on its way and ends the connection at both ends,
+  which may hear of it late, but always before the next connection.
 - A disk keeps, for each file, what was written and what was synced; a crash of the machine drops the
   difference (a prefix of the last write may stay), a crash of the process only what it had in memory.
-- A WAL or file job takes a random time; its `done` comes back as an event.
+  It has so much space, and any call may be made to fail.
+- A WAL or file job takes a random time, by thread; its `done` comes back as an event.
 """
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from holdfast_raft.messages import NodeMessage
+from holdfast_raft.messages import Addressed, Append, NodeMessage, SnapshotChunk
 from holdfast_raft.transport import Receiver
+
+Span = tuple[float, float]
+"""Seconds: at least, at most."""
+QUICK: Span = (0.0001, 0.002)
 
 
 @dataclass(order=True)
@@ -99,9 +107,7 @@ class World:
         """SIGCONT: what waited runs now, in order."""
         for event in self._paused.pop(node, []):
             if not event.cancelled:
-                heapq.heappush(
-                    self._events, _Event(self.now, next(self._order), event.act, event.owner, event.boot)
-                )
+                heapq.heappush(self._events, event)  # at its old time: before all that came later
 
     def is_paused(self, node: int) -> bool:
         return node in self._paused
@@ -121,13 +127,21 @@ class SimClock:
         return 1_790_000_000_000 + int(self._world.now * 1000) + self._world.wall_offset_ms.get(self._node, 0)
 
 
-class SimRunner:
-    """driver.Runner of one node: its loop, and threads whose jobs take a random time."""
+def usual_seconds() -> dict[str, Span]:
+    """How long a job of each thread takes on a healthy disk."""
+    return {"wal": QUICK, "files": QUICK}
 
-    def __init__(self, world: World, node: int, sync_seconds: tuple[float, float] = (0.0001, 0.002)) -> None:
+
+class SimRunner:
+    """driver.Runner of one node: its loop, and threads whose jobs take a random time.
+
+    `seconds` says how long at least and at most, of the threads "wal" and "files"; it may change at any time.
+    """
+
+    def __init__(self, world: World, node: int, seconds: dict[str, Span] | None = None) -> None:
         self._world = world
         self._node = node
-        self.sync_seconds = sync_seconds
+        self._seconds = seconds if seconds is not None else usual_seconds()
         self._free_at = {"wal": 0.0, "files": 0.0}
 
     def soon(self, act: Callable[[], None]) -> None:
@@ -147,7 +161,7 @@ class SimRunner:
     ) -> None:
         """The job's effect comes at its end, as one event; then `done` on the loop."""
         start = max(self._world.now, self._free_at[thread])
-        end = start + self._world.rng.uniform(*self.sync_seconds)
+        end = start + self._world.rng.uniform(*self._seconds[thread])
         self._free_at[thread] = end
 
         def run() -> None:
@@ -164,15 +178,19 @@ class SimRunner:
 class SimNetwork:
     """All links between the nodes of a world."""
 
-    def __init__(self, world: World, delay_seconds: tuple[float, float] = (0.0001, 0.002)) -> None:
+    def __init__(self, world: World, delay_seconds: Span = QUICK) -> None:
         self.world = world
         self.delay_seconds = delay_seconds
+        self.link_seconds: dict[tuple[int, int], Span] = {}  # (source, target) -> its own delay
+        self.notice_seconds: Span = (0.0, 0.0)  # after which an end hears that its connection is gone
         self.ends: dict[int, SimTransport] = {}
         self._cut: set[tuple[int, int]] = set()
         self._connected: dict[tuple[int, int], int] = {}  # ordered pair -> connection number
         self._numbers = itertools.count(1)
         self._last_arrival: dict[tuple[int, int, bool], float] = {}
+        self._notices: dict[tuple[int, int], list[tuple[int, Callable[[], None]]]] = {}
         self.tamper: Callable[[int, int, NodeMessage], NodeMessage | None] | None = None
+        self.observe: Callable[[int, int, NodeMessage], None] | None = None  # every message put on its way
 
     def pair(self, a: int, b: int) -> tuple[int, int]:
         return (a, b) if a < b else (b, a)
@@ -209,6 +227,8 @@ class SimNetwork:
         pair = self.pair(a, b)
         if a == b or a not in self.ends or b not in self.ends or pair in self._cut or pair in self._connected:
             return
+        for me, notice in self._notices.pop(pair, []):
+            self.world.at(self.world.now, notice, me)
         number = self._connected[pair] = next(self._numbers)
         for me, peer in ((a, b), (b, a)):
             self._tell(me, number, pair, lambda end, peer=peer: end.connected(peer))  # type: ignore[misc]
@@ -218,12 +238,22 @@ class SimNetwork:
             return
         for me, peer in (pair, pair[::-1]):
             if me in self.ends:
-                end = self.ends[me]
-                self.world.at(
-                    self.world.now,
-                    lambda end=end, peer=peer: end.receiver.disconnected(peer, peer == closed_by),  # type: ignore[misc]
-                    me,
-                )
+                notice = self._notice(self.ends[me], peer, peer == closed_by)
+                self._notices.setdefault(pair, []).append((me, notice))
+                self.world.at(self.world.now + self.world.rng.uniform(*self.notice_seconds), notice, me)
+
+    def _notice(self, end: SimTransport, peer: int, closed_by_peer: bool) -> Callable[[], None]:
+        """Tells an end once that its connection is gone, unless its process is."""
+        told = False
+
+        def tell() -> None:
+            nonlocal told
+            if not told and self.ends.get(end.node) is end:
+                told = True
+                end.up.discard(peer)
+                end.receiver.disconnected(peer, closed_by_peer)
+
+        return tell
 
     def _tell(self, me: int, number: int, pair: tuple[int, int], act: Callable[[Receiver], None]) -> None:
         end = self.ends[me]
@@ -237,6 +267,8 @@ class SimNetwork:
 
     def carry(self, source: int, target: int, message: NodeMessage, *, bulk: bool) -> None:
         """Puts a message on its way."""
+        if self.observe is not None:
+            self.observe(source, target, message)
         pair = self.pair(source, target)
         number = self._connected.get(pair, 0)
         if not number:
@@ -247,9 +279,8 @@ class SimNetwork:
                 return
             message = changed
         lane = (source, target, bulk)
-        arrival = max(
-            self.world.now + self.world.rng.uniform(*self.delay_seconds), self._last_arrival.get(lane, 0.0)
-        )
+        delay = self.world.rng.uniform(*self.link_seconds.get((source, target), self.delay_seconds))
+        arrival = max(self.world.now + delay, self._last_arrival.get(lane, 0.0))
         self._last_arrival[lane] = arrival
 
         def arrive() -> None:
@@ -269,6 +300,7 @@ class SimTransport:
         self.up: set[int] = set()
         self._network = network
         self._queued: list[tuple[int, NodeMessage, bool]] = []
+        self._queued_bytes: defaultdict[int, int] = defaultdict(int)  # peer -> on the bulk lane
 
     def attach(self, receiver: Receiver) -> None:
         self.receiver = receiver
@@ -280,15 +312,27 @@ class SimTransport:
         if not self.is_connected(peer):
             return False
         self._queued.append((peer, message, bulk))
+        if bulk:
+            self._queued_bytes[peer] += _payload_bytes(message)
         return True
 
     def flush(self) -> None:
         queued, self._queued = self._queued, []
+        self._queued_bytes.clear()
         for peer, message, bulk in queued:
             self._network.carry(self.node, peer, message, bulk=bulk)
 
-    def queued_bytes(self, peer: int) -> int:  # noqa: ARG002
-        return 0
+    def queued_bytes(self, peer: int) -> int:
+        return self._queued_bytes[peer]
+
+
+def _payload_bytes(message: NodeMessage) -> int:
+    match message:
+        case Addressed(body=Append() as append):
+            return sum(len(entry[1]) for entry in append.entries)
+        case Addressed(body=SnapshotChunk() as chunk):
+            return len(chunk.data)
+    return 0
 
 
 class _SimFile:
@@ -333,7 +377,20 @@ class SimDisk:
         self._files: dict[str, _SimFile] = {}  # as the process sees them
         self._durable: dict[str, _SimFile] = {}  # names that a sync_dir made durable
         self.fail: Callable[[str, str], None] | None = None  # (what, path): may raise OSError
-        self.free = 1 << 40
+        self.space = 1 << 40
+
+    def used(self) -> int:
+        return sum(file.size for file in self._files.values())
+
+    def _take(self, more: int, path: str) -> None:
+        if more > 0 and more > self.free_bytes():
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    def damage(self, suffix: str, offset: int) -> None:
+        """Turns one bit of each file so named: bit rot."""
+        for path, file in self._files.items():
+            if path.endswith(suffix):
+                file.written[offset] ^= 1
 
     def _check(self, what: str, path: str) -> None:
         if self.fail is not None:
@@ -350,10 +407,12 @@ class SimDisk:
         self._check("create", path)
         if path in self._files:
             raise FileExistsError(path)
+        self._take(size, path)
         self._files[path] = _SimFile(size)
         return SimOpenFile(self, path, self._files[path])
 
     def open(self, path: str) -> SimOpenFile:
+        self._check("open", path)
         if path not in self._files:
             raise FileNotFoundError(path)
         return SimOpenFile(self, path, self._files[path])
@@ -363,7 +422,10 @@ class SimDisk:
         self._files[new] = self._files.pop(old)
 
     def unlink(self, path: str) -> None:
-        self._files.pop(path)
+        self._check("unlink", path)
+        if path not in self._files:
+            raise FileNotFoundError(path)
+        del self._files[path]
 
     def sync_dir(self, folder: str) -> None:
         self._check("sync_dir", folder)
@@ -373,7 +435,7 @@ class SimDisk:
         self._durable.update({n: f for n, f in self._files.items() if n.startswith(prefix)})
 
     def free_bytes(self) -> int:
-        return self.free
+        return self.space - self.used()
 
     def lose_power(self) -> None:
         """Only synced bytes of durably named files stay; of a file's last write perhaps a piece."""
@@ -392,9 +454,12 @@ class SimOpenFile:
 
     def write_at(self, offset: int, pieces: Sequence[bytes]) -> None:
         self._disk._check("write", self._path)
-        self._file.write(offset, b"".join(pieces))
+        data = b"".join(pieces)
+        self._disk._take(offset + len(data) - self._file.size, self._path)
+        self._file.write(offset, data)
 
     def read_at(self, offset: int, size: int) -> bytes:
+        self._disk._check("read", self._path)
         end = min(offset + size, self._file.size)
         found = bytes(self._file.written[offset:end])
         return found + bytes(max(0, end - offset) - len(found))

@@ -9,8 +9,9 @@ from holdfast_raft.driver import Driver
 from holdfast_raft.election import Timing
 from holdfast_raft.group import Group
 from holdfast_raft.machine import CorruptImage
+from holdfast_raft.messages import Addressed, NodeMessage, Vote, VoteReply
 from holdfast_raft.replication import LogLimits
-from holdfast_raft.sim import SimClock, SimDisk, SimNetwork, SimRunner, SimTransport, World
+from holdfast_raft.sim import SimClock, SimDisk, SimNetwork, SimRunner, SimTransport, World, usual_seconds
 from holdfast_raft.snapshots import SnapshotStore
 from holdfast_raft.wal import Wal, WalOptions
 
@@ -22,7 +23,7 @@ class TapeImage:
         self._items = list(items)
 
     def chunks(self) -> Iterator[bytes]:
-        for start in range(0, max(1, len(self._items)), 4):
+        for start in range(0, len(self._items), 4):
             yield b"".join(len(item).to_bytes(4, "big") + item for item in self._items[start : start + 4])
         yield b"end%d" % len(self._items)
 
@@ -51,9 +52,13 @@ class TapeBuilder:
 
 
 class Tape:
-    """The simplest state machine: remembers every entry, in order."""
+    """The simplest state machine: remembers every entry, in order.
 
-    def __init__(self) -> None:
+    `agreed` is one for all replicas of a group: what the first of them applied at an index.
+    """
+
+    def __init__(self, agreed: dict[int, bytes]) -> None:
+        self._agreed = agreed
         self.items: list[bytes] = []
         self.leading = False
         self.payloads: list[tuple[int, bytes]] = []
@@ -62,6 +67,7 @@ class Tape:
     def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:
         if data == self.poison:
             raise ValueError("poison")
+        assert self._agreed.setdefault(index, data) == data, f"two entries at index {index}"
         self.items.append(data)
         return len(self.items)
 
@@ -84,6 +90,24 @@ class Tape:
     def close(self) -> None: ...
 
 
+class VoteBook:
+    """Watches all messages: a node votes for one candidate a term, over all its lives."""
+
+    def __init__(self) -> None:
+        self._votes: dict[tuple[int, int, int], int] = {}  # (group, term, voter) -> candidate
+
+    def observe(self, source: int, target: int, message: NodeMessage) -> None:
+        match message:
+            case Addressed(body=VoteReply(granted=True)):
+                self._note(message, source, target)
+            case Addressed(body=Vote()):
+                self._note(message, source, source)
+
+    def _note(self, message: Addressed, voter: int, candidate: int) -> None:
+        first = self._votes.setdefault((message.group, message.term, voter), candidate)
+        assert first == candidate, f"node {voter} voted for {first} and {candidate} in term {message.term}"
+
+
 class SimNode:
     """One node: its disk outlives its processes."""
 
@@ -91,6 +115,8 @@ class SimNode:
         self.cluster = cluster
         self.number = number
         self.disk = SimDisk(cluster.world.rng)
+        self.seconds = usual_seconds()
+        """How long a job of its "wal" and "files" threads takes."""
         self.driver: Driver | None = None
         self.tapes: dict[int, Tape] = {}
         self.died: BaseException | None = None
@@ -107,7 +133,7 @@ class SimNode:
             wal=self.wal,
             store=SnapshotStore(self.disk),
             transport=self.transport,
-            runner=SimRunner(world, self.number),
+            runner=SimRunner(world, self.number, self.seconds),
             rng=random.Random(world.rng.getrandbits(64)),
             fatal=self._fatal,
             timing=Timing(),
@@ -118,7 +144,7 @@ class SimNode:
         for group, members in self.cluster.groups.items():
             if self.number not in members:
                 continue
-            tape = self.tapes[group] = Tape()
+            tape = self.tapes[group] = Tape(self.cluster.agreed[group])
             if group in known:
                 self.driver.open_group(group, tape)
             else:
@@ -162,10 +188,12 @@ class Cluster:
     ) -> None:
         self.world = World(seed)
         self.network = SimNetwork(self.world)
+        self.network.observe = VoteBook().observe
         self.log_limits = log_limits or LogLimits()
         self.wal_options = wal_options or WalOptions()
         members = tuple(range(1, nodes + 1))
         self.groups = dict.fromkeys(groups, members)
+        self.agreed: dict[int, dict[int, bytes]] = {group: {} for group in groups}
         self.nodes = {number: SimNode(self, number) for number in members}
         for node in self.nodes.values():
             node.start()
@@ -180,6 +208,18 @@ class Cluster:
         leader = self.leader(group)
         assert leader is not None
         return leader
+
+    def others(self, *nodes: SimNode) -> list[SimNode]:
+        return [node for node in self.nodes.values() if node not in nodes]
+
+    def isolate(self, node: SimNode) -> None:
+        """Cuts all links of a node."""
+        for other in self.others(node):
+            self.network.cut(node.number, other.number)
+
+    def rejoin(self, node: SimNode) -> None:
+        for other in self.others(node):
+            self.network.heal(node.number, other.number)
 
     def propose(self, node: SimNode, data: bytes, group: int = 2, timeout: float = 5.0) -> list[object]:
         """Proposes; the outcome appears in the returned list."""

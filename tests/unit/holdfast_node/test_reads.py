@@ -9,6 +9,7 @@ from holdfast.errors import HoldfastError, Reason
 from holdfast.keys import KeyRange
 from holdfast.token import Token, TokenEntry
 from holdfast.types import Level, Outcome
+from holdfast_node.cache.commands import decode_operation
 from holdfast_node.cache.op import Op
 from holdfast_node.cache.policy import Policy
 from holdfast_node.reads import ReadAnswer
@@ -307,6 +308,25 @@ def test_a_leader_proves_a_bound_by_a_round() -> None:
     replica.group.confirm()
 
     assert answer_of(told).level is Level.LINEARIZABLE
+
+
+def test_a_bound_is_proven_again_after_waiting_for_a_write() -> None:
+    """A bounded read behind a write of unknown outcome is refused if the state grew too old meanwhile."""
+    replica = Replica1()
+    replica.put(b"k", b"old")
+    data = [put(b"k", b"new", sequence=2, stamp_ms=replica.stamp_ms()).SerializeToString()]
+    ops = [decode_operation(item) for item in data]
+    handle = replica.shard.write(b"", 0, data, ops, replica.clock.now + 5, lambda *_: None)
+    replica.turn()
+    replica.group.age_ms = 10
+    told = read(replica, Level.BOUNDED, get(b"k"), bound_ms=100, after=handle)
+    assert told == []
+    replica.clock.now += 3.0
+    replica.group.age_ms, replica.group.quorum = 3010, False
+
+    replica.group.depose(None)
+
+    assert error_of(told).reason is Reason.LAGGING
 
 
 def test_without_a_quorum_an_unprovable_bound_says_so() -> None:

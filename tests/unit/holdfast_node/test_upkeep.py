@@ -290,6 +290,22 @@ def test_samples_that_cannot_be_read_are_dropped() -> None:
     assert follower.group.told == []
 
 
+def test_a_far_deadline_leaves_no_timers_behind() -> None:
+    """A leader that idles until a key expires waits for one turn, not for one more each second."""
+    replica = Replica1()
+    replica.turn()
+    replica.group.committed()
+    replica.put(b"k", b"v", ttl_ms=30 * 24 * 3600 * 1000)
+    replica.turn()
+    before = len(replica.driver.timers)
+
+    for _ in range(600):
+        replica.turn(1.0)
+        replica.group.committed()
+
+    assert len(replica.driver.timers) < before + 10
+
+
 def test_an_idle_leader_asks_for_few_turns() -> None:
     """Beyond a look at the clocks each second an idle shard costs nothing."""
     replica = Replica1()

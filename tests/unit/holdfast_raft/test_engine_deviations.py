@@ -216,8 +216,7 @@ def test_d11_nothing_is_acknowledged_before_a_majority_has_synced_it() -> None:
     cluster.settle()
     for node in cluster.nodes.values():
         if node is not leader:
-            assert node.driver is not None
-            node.driver._runner.sync_seconds = (5.0, 5.0)  # type: ignore[attr-defined]
+            node.seconds["wal"] = (5.0, 5.0)
 
     outcome = cluster.propose(leader, b"v", timeout=60)
     cluster.world.run_for(0.2)
@@ -236,8 +235,7 @@ def test_d11_a_leader_counts_itself_only_by_its_own_disk() -> None:
     cluster.settle()
     slow = [leader, next(n for n in cluster.nodes.values() if n is not leader)]
     for node in slow:
-        assert node.driver is not None
-        node.driver._runner.sync_seconds = (5.0, 5.0)  # type: ignore[attr-defined]
+        node.seconds["wal"] = (5.0, 5.0)
 
     outcome = cluster.propose(leader, b"v", timeout=60)
     cluster.world.run_for(0.3)
