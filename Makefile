@@ -26,7 +26,7 @@ proto: setup ## make the committed stubs from proto/
 	$(PY) tests/repo/stubs.py --write
 docs: setup ## make the tables of docs/reference from the code
 	$(PY) tests/repo/reference.py --write
-bench: setup ## measure this machine (prints; writes docs/evidence/bench.json)
+bench: setup ## measure this machine (prints; what it showed here: docs/evidence/bench.md)
 	$(PY) tests/bench/bench.py $(ARGS)
 
 .venv/.ready: pyproject.toml .ci/venv

@@ -24,7 +24,7 @@ from holdfast.channels import Channels, describe
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.router import Router
 from holdfast.shardmap import Shard
-from holdfast.stream import SESSION, WRITE, Call, NodeStream, connection_lost
+from holdfast.stream import HANG_S_MAX, SESSION, WRITE, Call, NodeStream, connection_lost
 from holdfast.token import BadTokenError, Token
 from holdfast.types import Level, Outcome, Served
 
@@ -202,7 +202,7 @@ class Session:
         if stream is None:
             hello = wire.hello(self.id, self._name)
             stream = NodeStream(address, self.channels.open_stream, hello, self)
-            stream.hang_s = min(stream.hang_s * 2.0 ** min(self.router.strikes(node), 2), 4.0)
+            stream.hang_s = min(stream.hang_s * 2.0 ** min(self.router.strikes(node), 2), HANG_S_MAX)
             self._streams[address] = stream
             if node:
                 stream.node = node

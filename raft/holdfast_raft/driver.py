@@ -110,7 +110,6 @@ class Driver:
         self.groups: dict[int, Group] = {}
         self.barriers = BarrierRounds(rng.getrandbits(64), patience=self.timing.timeout_min)
         self.files = runner.on_file_thread
-        self.late_turns = 0
         self.on_sync: Callable[[float], None] | None = None  # for metrics: seconds a sync took
         self._wal = wal
         self._transport = transport
@@ -317,7 +316,6 @@ class Driver:
             self._timer_at = float("inf")  # it has fired or is about to: the end of this turn sets the next
         self._in_turn = True
         if late:
-            self.late_turns += 1
             for group in self.groups.values():
                 group.loop_was_late(now)
             self._next_tick = max(self._next_tick, now + self.timing.heartbeat / 2)

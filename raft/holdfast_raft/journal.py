@@ -102,11 +102,6 @@ class Journal:
             taken.append(entry)
         return taken
 
-    def bytes_after(self, index: int) -> int:
-        """Bytes of the commands after `index`."""
-        offset = max(0, index - self._entries[0][1])
-        return sum(len(entry[0]) for entry in self._entries[offset + 1 :])
-
     def snapshot_stands(self, index: int, term: int) -> int:
         """A durable snapshot covers everything up to (index, term): lets the WAL go of it.
 

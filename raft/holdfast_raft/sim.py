@@ -220,9 +220,6 @@ class SimNetwork:
         self._cut.discard(self.pair(a, b))
         self._try_connect(a, b)
 
-    def is_cut(self, a: int, b: int) -> bool:
-        return self.pair(a, b) in self._cut
-
     def _try_connect(self, a: int, b: int) -> None:
         pair = self.pair(a, b)
         if a == b or a not in self.ends or b not in self.ends or pair in self._cut or pair in self._connected:

@@ -48,7 +48,7 @@ def eventually(reached: Callable[[], bool], what: str, within: float = START_WIT
     end = time.monotonic() + within
     while not reached():
         assert time.monotonic() < end, f"within {within} s did not happen: {what}"
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # the condition is another process's: one can only look again
 
 
 class NodeProcess:

@@ -367,8 +367,6 @@ def test_a_stopped_replica_serves_nothing() -> None:
 def after_write(replica: Replica1) -> tuple[Any, list[Any]]:
     told: list[Any] = []
     operation = put(b"a", b"mine")
-    from holdfast_node.cache.commands import decode_operation
-
     data = operation.SerializeToString()
     handle = replica.shard.write(
         b"", 0, [data], [decode_operation(data)], replica.clock.now + 5, lambda *o: told.append(o)
