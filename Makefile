@@ -1,14 +1,20 @@
 # The project's verbs, for people and CI alike. `make` lists them.
 PY := .venv/bin/python
+# Who may lead, what commits, what is durable, when a read is true: an untested branch here may lose a write.
+SAFETY := $(foreach module,guard wal readindex election,raft/holdfast_raft/$(module).py)
 .DEFAULT_GOAL := help
 
 help:    ## list the verbs
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 22
 setup: .venv/.ready ## create .venv and install the project with everything it needs
 run: setup ## start a 3-node cluster on this machine (state in ./.holdfast, Ctrl-C stops it)
 	@exec .venv/bin/holdfast dev --data ./.holdfast $(ARGS)
 test: setup ## every test: unit, property, simulation, integration with real processes
 	$(PY) -m pytest $(ARGS)
+coverage: setup $(SAFETY) ## branches of raft/ its unit tests take; fails unless those of SAFETY are all taken
+	$(PY) -m coverage run -m pytest tests/unit/holdfast_raft
+	$(PY) -m coverage report
+	$(PY) -m coverage report --fail-under=100 $(SAFETY)
 check: setup lint types ## what must hold before a commit: lint, types, floors, stubs, protos, repository rules
 	$(PY) tests/repo/stubs.py
 	.ci/buf lint
@@ -26,10 +32,15 @@ proto: setup ## make the committed stubs from proto/
 	$(PY) tests/repo/stubs.py --write
 docs: setup ## make the tables of docs/reference from the code
 	$(PY) tests/repo/reference.py --write
+sim: setup ## simulated clusters under seeded faults: SEEDS=3000 or FIRST:END, PROFILE=, REPLICAS=1|3|5, RESULTS=file
+	$(PY) -m tests.sim run --seeds $(or $(SEEDS),300) $(if $(PROFILE),--profile $(PROFILE)) \
+	  $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(RESULTS),--results $(RESULTS))
+sim-planted: setup ## find every planted bug by the simulator (ARGS=--recorded: at its recorded seed, a minute)
+	$(PY) -m tests.planted.search $(ARGS)
 bench: setup ## measure this machine (prints; what it showed here: docs/evidence/bench.md)
 	$(PY) tests/bench/bench.py $(ARGS)
 
 .venv/.ready: pyproject.toml .ci/venv
 	@PYTHON="$(PYTHON)" .ci/venv
 
-.PHONY: help setup run test check lint types format proto docs bench
+.PHONY: help setup run test coverage check lint types format proto docs sim sim-planted bench

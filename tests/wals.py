@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from holdfast_raft.wal import Born, Wal, WalOptions
 from holdfast_raft.wal_inspect import Line, dump
+from holdfast_raft.wal_records import CRC, HEAD, MARK, Header, Record, header_bytes, mark_bytes
 
 from tests.disks import UnsyncedDisk
 
@@ -63,3 +66,17 @@ def flip(disk: UnsyncedDisk, segment: str, at: int) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
+
+
+def forged(header: Header, *records: Record) -> bytes:
+    """A segment in which every CRC fits, whatever its records say; their offsets are not looked at."""
+    data = header_bytes(header)
+    (crc,) = CRC.unpack(data[-CRC.size :])
+    for record in records:
+        if record.kind == MARK:
+            data += mark_bytes(header.wal_id, header.segment, len(data), record.lsn)
+            continue
+        head = HEAD.pack(len(record.body), record.kind, record.group, record.index, record.term, record.lsn)
+        crc = crc32(record.body, crc32(head, crc))
+        data += head + record.body + CRC.pack(crc)
+    return data

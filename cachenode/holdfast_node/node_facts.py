@@ -120,9 +120,9 @@ class Node:
 
     def _clock_offsets(self) -> dict[int, int]:
         """Each known node's wall clock against the median of all, ms; positive = ahead."""
-        offsets = {self._config.node: 0, **self._driver.wall_offsets()}
-        middle = median(list(offsets.values()))
-        return {node: offset - middle for node, offset in offsets.items()}
+        walls = {self._config.node: self._driver.clock.wall_ms(), **self._driver.peer_walls_ms()}
+        middle = median(list(walls.values()))
+        return {node: wall_ms - middle for node, wall_ms in walls.items()}
 
     # ---- metrics.Facts ------------------------------------------------------------------
 

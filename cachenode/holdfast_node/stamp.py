@@ -6,8 +6,10 @@ and bad wall clocks.
 
 Invariants:
 - `next` never returns less than it or `seen` had before.
-- Steering changes the rate by at most 1 %. The one exception is a step forward of more than 1 s, which
-  happens only when a majority of all voters agree within 1 s: after the whole cluster was down, say.
+- Steering changes the rate by at most 1 %. The exception is a step forward, to what the clocks of a
+  majority of all voters, agreeing within 1 s, have passed: of more than 1 s (after a long stop, say), or
+  of any size while this process has stamped nothing yet. What it missed while it was down has really
+  passed; corrected later, in one step, it would end keys early that were written in between.
   There is no step back; a stamp that is ahead waits by running 1 % slow.
 
 It does not read clocks: `now` is monotonic seconds, walls are given. After TigerBeetle's clock.zig: only
@@ -30,11 +32,6 @@ def median(values: Sequence[int]) -> int:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def offset_from_peers_ms(peer_offsets: Sequence[int]) -> int:
-    """How far this node's wall clock is ahead of its peers' median, ms. peer_offsets: theirs minus ours."""
-    return -median(peer_offsets) if peer_offsets else 0
-
-
 def majority_agrees(walls: Sequence[int], voters: int) -> bool:
     """Whether a majority of all voters is among `walls` within one step of the median."""
     if not walls:
@@ -46,7 +43,7 @@ def majority_agrees(walls: Sequence[int], voters: int) -> bool:
 class GroupClock:
     """One replica's idea of its group's clock."""
 
-    __slots__ = ("_base_at", "_base_ms", "_last_ms", "_rate")
+    __slots__ = ("_base_at", "_base_ms", "_last_ms", "_rate", "_stamped")
 
     def __init__(self, now: float, stamp_ms: int = 0) -> None:
         """stamp_ms: the last stamp the state has seen; 0: none ever."""
@@ -54,6 +51,7 @@ class GroupClock:
         self._base_at = now
         self._last_ms = stamp_ms
         self._rate = 1.0
+        self._stamped = False
 
     def seen(self, stamp_ms: int, now: float) -> None:
         """An entry with this stamp was applied: the clock goes on from there."""
@@ -69,6 +67,7 @@ class GroupClock:
     def next(self, now: float) -> int:
         """The stamp for an entry proposed now. Leaders only."""
         self._last_ms = stamp = self.estimate(now)
+        self._stamped = True
         return stamp
 
     def steer(self, now: float, walls: Sequence[int], voters: int) -> bool:
@@ -82,9 +81,12 @@ class GroupClock:
             return False
         target = median(walls)
         error = target - reading
-        if not self._last_ms or (error > STEP_MS and majority_agrees(walls, voters)):
-            # The first stamp of a group has nothing to jump from.
+        if not self._last_ms:  # the first stamp of a group has nothing to jump from
             self._base_ms = float(target)
+            return True
+        passed = sorted(walls, reverse=True)[voters // 2]  # by a majority, so by a right clock among them
+        if passed - reading > (STEP_MS if self._stamped else 0) and majority_agrees(walls, voters):
+            self._base_ms = float(passed)
             return True
         self._rate = 1.0 + max(-SLEW_MAX, min(SLEW_MAX, error / 1000.0 / SLEW_SECONDS))
         return True

@@ -69,7 +69,7 @@ class Timers(Protocol):
     """What upkeep needs of the driver."""
 
     def call_at(self, when: float, act: Callable[[], None]) -> None: ...
-    def wall_offsets(self) -> dict[int, int]: ...
+    def peer_walls_ms(self) -> dict[int, int]: ...
 
 
 class Upkeep:
@@ -190,8 +190,10 @@ class Upkeep:
             if self._propose(_TOUCH, lambda stamp_ms: encode_touch(stamp_ms, samples), now):
                 self._samples.clear()
                 self._touch_at = now + limits.TOUCH_INTERVAL_MS / 1000
+        # Samples that are due but could not be proposed wait for the turn that comes when they can.
+        touch_at = self._touch_at if self._samples and self._touch_at > now else _NEVER
         # One timer for whatever comes first: for a far deadline one would stay till then, every second.
-        self._ask_turn(min(self._steer_at, expire_at, self._touch_at if self._samples else _NEVER))
+        self._ask_turn(min(self._steer_at, expire_at, touch_at))
         return True
 
     def _expire(self, now: float, deadline_ms: int | None) -> float:
@@ -227,9 +229,9 @@ class Upkeep:
 
     def _steer(self, now: float) -> None:
         own = self._clock.wall_ms()
-        offsets = self._timers.wall_offsets()
+        known = self._timers.peer_walls_ms()
         members = self._group.members
-        walls = [own + offsets[node] for node in members if node != self._node and node in offsets]
+        walls = [known[node] for node in members if node != self._node and node in known]
         enough = self.stamps.steer(now, [own, *walls], len(members))
         self._steer_at = now + STEER_EVERY
         if enough:

@@ -234,7 +234,8 @@ class Driver:
 
     def mark(self, group: Group) -> None:
         self._marked[group.id] = group
-        self.wake_soon()
+        if not self._in_turn:  # else this turn comes to it, or asks for another at its end
+            self.wake_soon()
 
     def next_request(self) -> int:
         return next(self._requests)
@@ -267,13 +268,10 @@ class Driver:
             self._turn_soon = True
             self._runner.soon(self._run_turn)
 
-    def wall_offsets(self) -> dict[int, int]:
-        """Each connected peer's wall clock minus ours, ms, as its last heartbeat or reply said."""
-        return {
-            peer: ms
-            for peer, ms in self._heartbeats.wall_offsets_ms.items()
-            if self._transport.is_connected(peer)
-        }
+    def peer_walls_ms(self) -> dict[int, int]:
+        """Each connected peer's wall clock now, ms, going by its last heartbeat or reply."""
+        walls = self._heartbeats.walls_ms()
+        return {peer: wall_ms for peer, wall_ms in walls.items() if self._transport.is_connected(peer)}
 
     # ---- Receiver: what the transport tells ----------------------------------------------------------
 
@@ -315,6 +313,14 @@ class Driver:
         if self._timer_at <= now:
             self._timer_at = float("inf")  # it has fired or is about to: the end of this turn sets the next
         self._in_turn = True
+        try:
+            self._run_parts(now, late=late)
+        finally:
+            self._in_turn = False  # a defect that ends this turn must not keep the next from coming
+        if not self._turn_soon:
+            self._arm()
+
+    def _run_parts(self, now: float, *, late: bool) -> None:
         if late:
             for group in self.groups.values():
                 group.loop_was_late(now)
@@ -328,9 +334,6 @@ class Driver:
             self._post(peer, confirm, 0)
         self._begin_sync(now)
         self._transport.flush()
-        self._in_turn = False
-        if not self._turn_soon:
-            self._arm()
 
     def _drain(self) -> None:
         while self._inbox:
@@ -437,10 +440,14 @@ class Driver:
         if self.on_sync is not None:
             self.on_sync(now - began)
         self._mark_at = now + MARK_AFTER if self._wal.needs_mark else float("inf")
-        self._release(durable)
-        for group in self.groups.values():
-            if group.journal.has_unsynced:
-                group.synced(durable)
+        self._in_turn = True  # what is marked from here on belongs to the turn below
+        try:
+            self._release(durable)
+            for group in self.groups.values():
+                if group.journal.has_unsynced:
+                    group.synced(durable)
+        finally:
+            self._in_turn = False
         self.turn()
 
     def _release(self, durable: int) -> None:

@@ -506,6 +506,7 @@ class Group:
         if self.stopped:
             return
         self.stopped = why
+        self.machine.close()  # first: what the answers below set off must read nothing any more
         self._replication.close()
         self._proposals.fail_all(StoppedMidway(why))
         self._applied_waits.fail_all(Stopped(why))
@@ -514,7 +515,6 @@ class Group:
         self._handover.end(Stopped(why))
         self.leadership = None
         self._set_machine_leads(False)
-        self.machine.close()
         self.engine.close()
 
     # ---- roles ---------------------------------------------------------------------------------------
@@ -594,9 +594,10 @@ class Group:
                     result = machine.apply(index, term, command[1:], proposal.context if proposal else None)
                 except Exception as error:
                     logger.exception("group %d: entry %d cannot be applied", self.id, index)
+                    # First: what the answer sets off must not read a state with half an entry in it.
+                    self.stop(f"entry {index} of term {term} cannot be applied: {error}")
                     if proposal is not None:
                         answer(proposal.done, StoppedMidway("the replica stopped at this entry"))
-                    self.stop(f"entry {index} of term {term} cannot be applied: {error}")
                     return
             engine.applied(index)
             if proposal is not None:

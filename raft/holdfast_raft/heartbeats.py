@@ -27,7 +27,9 @@ class HeartbeatExchange:
         self._post = post
         self._since_ns = int(clock.monotonic() * 1e9) or 1
         self._last_reply_ns: dict[int, int] = {}  # peer -> its own send time of its last reply
-        self.wall_offsets_ms: dict[int, int] = {}  # peer -> its wall clock minus ours
+        # Peer -> its wall clock minus our monotonic one: our own wall clock may jump at any moment, and
+        # would take along what it was compared with.
+        self._walls_ms: dict[int, float] = {}
 
     def send(self, now: float) -> None:
         """Speaks for every group led here."""
@@ -79,9 +81,14 @@ class HeartbeatExchange:
             if group is not None:
                 group.hear_term(peer, term)
 
+    def walls_ms(self) -> dict[int, int]:
+        """Each peer's wall clock now, going by the last that it said."""
+        now_ms = self._clock.monotonic() * 1000
+        return {peer: int(wall_ms + now_ms) for peer, wall_ms in self._walls_ms.items()}
+
     def disconnected(self, peer: int) -> None:
         """Its monotonic clock may be another one next time."""
         self._last_reply_ns.pop(peer, None)
 
     def _hear_clock(self, peer: int, wall_ms: int) -> None:
-        self.wall_offsets_ms[peer] = wall_ms - self._clock.wall_ms()
+        self._walls_ms[peer] = wall_ms - self._clock.monotonic() * 1000

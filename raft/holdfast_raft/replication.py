@@ -35,15 +35,19 @@ COMMIT_DELAY = 0.002
 
 @dataclass(frozen=True, slots=True)
 class LogLimits:
-    """When a group's log is cut short.
+    """When a group's log is cut short, and in which pieces it travels.
 
     Attributes:
         snapshot_after_bytes: applied bytes since the last snapshot that make a new one due.
         trailing_bytes: entries kept in memory behind a snapshot for followers that are a little late.
+        append_entries: the most that one append carries.
+        bulk_bytes: appends of this size and more take the bulk lane.
     """
 
     snapshot_after_bytes: int = 64 * 1024 * 1024
     trailing_bytes: int = 8 * 1024 * 1024
+    append_entries: int = APPEND_ENTRIES_MAX
+    bulk_bytes: int = BULK_BYTES_MIN
 
 
 class Node(Protocol):
@@ -118,10 +122,11 @@ class Replication:
     def _send_append(self, peer: int, progress: Progress) -> bool:
         group, journal = self._group, self._group.journal
         first = progress.next
-        entries = journal.from_index(first, APPEND_BYTES_MAX, APPEND_ENTRIES_MAX)
+        limits = self._node.log_limits
+        entries = journal.from_index(first, APPEND_BYTES_MAX, limits.append_entries)
         size = sum(len(entry[0]) for entry in entries)
         last = first + len(entries) - 1
-        bulk = size >= BULK_BYTES_MIN or progress.match < progress.bulk_until
+        bulk = size >= limits.bulk_bytes or progress.match < progress.bulk_until
         body = Append(
             first - 1,
             journal.term_at(first - 1) or 0,

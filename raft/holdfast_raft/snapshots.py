@@ -38,7 +38,7 @@ _FOOTER_BYTES = _FOOTER.size + _CRC.size
 _FOOTER_LENGTH = 0xFFFF_FFFF
 
 # A file is synced as it grows: one large sync at its end would hold up the WAL's on the same disk.
-_SYNC_EVERY_BYTES = 4 << 20
+SYNC_EVERY_BYTES = 4 << 20
 
 
 class SnapshotDamaged(Exception):
@@ -140,7 +140,7 @@ class SnapshotWriter:
                 return
             self._file.write_at(self._offset, pieces)
             self._offset += sum(map(len, pieces))
-            if self._offset - self._synced >= _SYNC_EVERY_BYTES:
+            if self._offset - self._synced >= self._store.sync_every_bytes:
                 self._file.sync()
                 self._synced = self._offset
         except BaseException:
@@ -196,9 +196,10 @@ class SnapshotReader:
 class SnapshotStore:
     """The snapshots of all groups of a node."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, sync_every_bytes: int = SYNC_EVERY_BYTES) -> None:
         """Removes what unfinished writes left. Blocks."""
         self.disk = disk
+        self.sync_every_bytes = sync_every_bytes
         self._numbers = itertools.count()
         # Ascending by (index, term). Replaced, never changed in place: two threads look at it.
         self._known: dict[int, tuple[tuple[int, int], ...]] = {}
@@ -246,6 +247,7 @@ class SnapshotStore:
 
     def _look_into(self, group: int) -> tuple[tuple[int, int], ...]:
         places: list[tuple[int, int]] = []
+        self.disk.sync_dir(_folder(group))  # a name may stand in the page cache only: nothing rests on it
         for name in self.disk.names(_folder(group)):
             stem, _, kind = name.rpartition(".")
             index, _, term = stem.partition("-")

@@ -213,9 +213,8 @@ class Wal:
         return lsn
 
     def append_mark(self) -> None:
-        """Opens a batch, whose mark is what an idle node lacks: see `needs_mark`."""
-        if not self._batch:
-            self._make_room(0)
+        """Opens a batch if none is open; its mark is what an idle node lacks: see `needs_mark`."""
+        self._make_room(0)
 
     @property
     def needs_mark(self) -> bool:

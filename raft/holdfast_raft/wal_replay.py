@@ -14,6 +14,7 @@ Source: protocols.md 5; Alagappan et al., "Protocol-Aware Recovery", FAST 2018.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -252,20 +253,26 @@ def _apply(replay: Replay, segment: SegmentFile, record: Record) -> None:
             log.facts = parse_state(record)
             log.prune()
         elif kind == BORN:
-            replay.groups[record.group] = GroupReplay(GroupFacts(parse_born(record.group, record.body)))
+            _take_born(replay, record)
         else:
             _change_facts(replay.groups[record.group], record)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, struct.error) as error:
         # The CRC fits, so these bytes were written on purpose: by a newer program, or by a bug.
         what = f"record of kind {kind} for group {record.group} does not fit what precedes it ({error})"
         raise _damage(segment, what, record.offset) from error
 
 
+def _take_born(replay: Replay, record: Record) -> None:
+    if record.group in replay.groups:
+        raise ValueError("it was born before")
+    replay.groups[record.group] = GroupReplay(GroupFacts(parse_born(record.group, record.body)))
+
+
 def _take_entry(log: GroupReplay, segment: int, record: Record) -> None:
     facts = log.facts
     if record.kind == ENTRY:
-        if record.index != facts.last + 1:
-            raise ValueError(f"entry {record.index} follows {facts.last}")
+        if record.index != facts.last + 1 or facts.retired:
+            raise ValueError(f"entry {record.index} follows {facts.last}" + ", retired" * facts.retired)
         facts.last = record.index
     elif not facts.base_index < record.index <= facts.last:
         return

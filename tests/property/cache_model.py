@@ -7,6 +7,7 @@ shares with the real one the decoder, the result tuples and the limits, and noth
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from holdfast.errors import Reason
@@ -32,6 +33,23 @@ class Refused(Exception):
 
 def size(key: bytes, held: Held) -> int:
     return len(key) + len(held.value) + 64
+
+
+def bare(result: OpResult) -> OpResult:
+    """The result without what is said to people."""
+    txn = result.txn
+    if txn is not None:
+        txn = TxnOutcome(txn.succeeded, tuple(bare(step) for step in txn.results))
+    return result._replace(message="", field="", retry_after_ms=0, txn=txn)
+
+
+@lru_cache(4096)
+def decode(data: bytes) -> Op | None:
+    """The operation; None: it is none."""
+    try:
+        return commands.decode_operation(data)
+    except commands.DecodeError:
+        return None
 
 
 class Model:
@@ -112,18 +130,20 @@ class Model:
     # ---- operations
 
     def run(self, run: commands.Run) -> list[OpResult]:
-        ops = [commands.decode_operation(data) for data in run.operations]
+        ops = [decode(data) for data in run.operations]
         session = None
         if run.session:
             latest = min(
-                max((op.not_after for op in ops), default=0), self.stamp + limits.NOT_AFTER_AHEAD_MS_MAX
+                max((op.not_after for op in ops if op), default=0), self.stamp + limits.NOT_AFTER_AHEAD_MS_MAX
             )
             session = self.sessions.setdefault(run.session, {"mark": 0, "until": self.stamp, "done": {}})
             session["until"] = max(session["until"], latest)
             session["mark"] = max(session["mark"], run.answered_below)
         return [self.operation(op, data, session) for op, data in zip(ops, run.operations, strict=True)]
 
-    def operation(self, op: Op, data: bytes, session: dict[str, Any] | None) -> OpResult:
+    def operation(self, op: Op | None, data: bytes, session: dict[str, Any] | None) -> OpResult:
+        if op is None:
+            return OpResult(int(Reason.INVALID))
         if op.not_after < self.stamp:
             return OpResult(int(Reason.TOO_LATE))
         if op.not_after > self.stamp + limits.NOT_AFTER_AHEAD_MS_MAX:

@@ -9,13 +9,12 @@ from holdfast.v1 import cache_pb2 as pb
 from holdfast_node.cache import commands
 from holdfast_node.cache.commands import Run, UnknownEntryError
 from holdfast_node.cache.policy import Eviction, Policy
-from holdfast_node.cache.results import OpResult, TxnOutcome
 from holdfast_node.cache.state import CorruptImageError, State
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.entries import copy_of, operation
-from tests.property.cache_model import Model
+from tests.property.cache_model import Model, bare
 
 KEYS = st.sampled_from([b"a", b"a/1", b"a/2", b"b", b"b\0", b"c", b"d" * 40, b"e"])
 VALUES = st.sampled_from(
@@ -128,14 +127,6 @@ def entries(draw: Any) -> list[bytes]:
         else:
             log.append(commands.encode_policy(stamp, draw(POLICIES)))
     return log
-
-
-def bare(result: OpResult) -> OpResult:
-    """The result without what is said to people."""
-    txn = result.txn
-    if txn is not None:
-        txn = TxnOutcome(txn.succeeded, tuple(bare(step) for step in txn.results))
-    return result._replace(message="", field="", retry_after_ms=0, txn=txn)
 
 
 def events_of(state: State) -> list[tuple[Any, ...]]:

@@ -3,109 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
+from holdfast_node.shard import Shard
 from holdfast_raft.driver import Driver
 from holdfast_raft.election import Timing
 from holdfast_raft.group import Group
-from holdfast_raft.machine import CorruptImage
-from holdfast_raft.messages import Addressed, NodeMessage, Vote, VoteReply
+from holdfast_raft.machine import StateMachine
 from holdfast_raft.replication import LogLimits
 from holdfast_raft.sim import SimClock, SimDisk, SimNetwork, SimRunner, SimTransport, World, usual_seconds
+from holdfast_raft.snapshots import FOLDER as SNAPSHOTS
 from holdfast_raft.snapshots import SnapshotStore
 from holdfast_raft.wal import Wal, WalOptions
 
+from tests.sim.promises import Promises
+from tests.sim.tape import Tape
 
-class TapeImage:
-    """A frozen tape, a few items a chunk."""
-
-    def __init__(self, items: list[bytes]) -> None:
-        self._items = list(items)
-
-    def chunks(self) -> Iterator[bytes]:
-        for start in range(0, len(self._items), 4):
-            yield b"".join(len(item).to_bytes(4, "big") + item for item in self._items[start : start + 4])
-        yield b"end%d" % len(self._items)
-
-    def release(self) -> None: ...
-
-
-class TapeBuilder:
-    """Restores a tape."""
-
-    def __init__(self) -> None:
-        self.items: list[bytes] = []
-        self._total: int | None = None
-
-    def feed(self, chunk: bytes) -> None:
-        if chunk[:3] == b"end":
-            self._total = int(chunk[3:])
-            return
-        while chunk:
-            size = int.from_bytes(chunk[:4], "big")
-            self.items.append(chunk[4 : 4 + size])
-            chunk = chunk[4 + size :]
-
-    def finish(self) -> None:
-        if self._total != len(self.items):
-            raise CorruptImage(f"{len(self.items)} items, {self._total} expected")
-
-
-class Tape:
-    """The simplest state machine: remembers every entry, in order.
-
-    `agreed` is one for all replicas of a group: what the first of them applied at an index.
-    """
-
-    def __init__(self, agreed: dict[int, bytes]) -> None:
-        self._agreed = agreed
-        self.items: list[bytes] = []
-        self.leading = False
-        self.payloads: list[tuple[int, bytes]] = []
-        self.poison: bytes | None = None
-
-    def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:
-        if data == self.poison:
-            raise ValueError("poison")
-        assert self._agreed.setdefault(index, data) == data, f"two entries at index {index}"
-        self.items.append(data)
-        return len(self.items)
-
-    def freeze(self) -> TapeImage:
-        return TapeImage(self.items)
-
-    def builder(self) -> TapeBuilder:
-        return TapeBuilder()
-
-    def install(self, builder: TapeBuilder) -> None:
-        self.items = builder.items
-
-    def role_changed(self, leading: bool) -> None:
-        self.leading = leading
-
-    def received(self, sender: int, data: bytes) -> None:
-        self.payloads.append((sender, data))
-
-    def turn(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class VoteBook:
-    """Watches all messages: a node votes for one candidate a term, over all its lives."""
-
-    def __init__(self) -> None:
-        self._votes: dict[tuple[int, int, int], int] = {}  # (group, term, voter) -> candidate
-
-    def observe(self, source: int, target: int, message: NodeMessage) -> None:
-        match message:
-            case Addressed(body=VoteReply(granted=True)):
-                self._note(message, source, target)
-            case Addressed(body=Vote()):
-                self._note(message, source, source)
-
-    def _note(self, message: Addressed, voter: int, candidate: int) -> None:
-        first = self._votes.setdefault((message.group, message.term, voter), candidate)
-        assert first == candidate, f"node {voter} voted for {first} and {candidate} in term {message.term}"
+SNAPSHOT_SYNC_BYTES = 2000
+"""So that a small snapshot, too, is synced in the middle."""
 
 
 class SimNode:
@@ -114,24 +28,28 @@ class SimNode:
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.cluster = cluster
         self.number = number
-        self.disk = SimDisk(cluster.world.rng)
+        self.disk = SimDisk(cluster.world.rng_of(f"disk {number}"))
         self.seconds = usual_seconds()
         """How long a job of its "wal" and "files" threads takes."""
         self.driver: Driver | None = None
-        self.tapes: dict[int, Tape] = {}
+        self.machines: dict[int, StateMachine] = {}
         self.died: BaseException | None = None
+        self.creates = True
+        """Whether a start makes the replicas that the WAL does not know: only a node's very first one."""
 
     def start(self) -> None:
         world = self.cluster.world
         world.boot(self.number)
+        self.disk.power_on()
         self.died = None
-        self.wal = Wal.open(self.disk, self.cluster.wal_options)
+        self.wal = self.cluster.open_wal(self)
+        self.cluster.promises.check_restart(self.number, self.wal.recovered)
         self.transport = SimTransport(self.cluster.network, self.number)
         self.driver = Driver(
             self.number,
             clock=SimClock(world, self.number),
             wal=self.wal,
-            store=SnapshotStore(self.disk),
+            store=SnapshotStore(self.disk, sync_every_bytes=SNAPSHOT_SYNC_BYTES),
             transport=self.transport,
             runner=SimRunner(world, self.number, self.seconds),
             rng=random.Random(world.rng.getrandbits(64)),
@@ -140,17 +58,28 @@ class SimNode:
             log_limits=self.cluster.log_limits,
         )
         known = self.driver.known_groups()
-        self.tapes = {}
+        self.machines = {}
         for group, members in self.cluster.groups.items():
-            if self.number not in members:
+            if group not in known and not self.creates:
                 continue
-            tape = self.tapes[group] = Tape(self.cluster.agreed[group])
+            machine = self.machines[group] = self.cluster.make_machine(self, group)
             if group in known:
-                self.driver.open_group(group, tape)
+                opened = self.driver.open_group(group, machine)
             else:
-                self.driver.create_group(group, members, tape)
+                opened = self.driver.create_group(group, members, machine)
+            self.cluster.opened(self, opened)
+        if self.creates:
+            self._make_durable()
+            self.creates = False
         self.cluster.network.join(self.transport)
         self.driver.wake_soon()
+
+    def _make_durable(self) -> None:
+        """As server.py does at a node's first start: its replicas are born before it says a word."""
+        job = self.wal.begin_sync()
+        if job is not None:
+            job.run()
+            self.wal.end_sync(job)
 
     def _fatal(self, error: BaseException) -> None:
         self.died = error
@@ -159,6 +88,7 @@ class SimNode:
     def kill(self) -> None:
         """kill -9: what was written stays in the page cache."""
         self.driver = None
+        self.disk.powered = False  # a dead process makes no calls
         self.cluster.world.boot(self.number)
         self.cluster.network.leave(self.number)
 
@@ -167,12 +97,24 @@ class SimNode:
         self.kill()
         self.disk.lose_power()
 
+    def durable_snapshots(self, group: int) -> list[int]:
+        """Indexes of the group's snapshots that outlast a loss of power."""
+        names = self.disk.durable_names(f"{SNAPSHOTS}/{group}/")
+        return [int(name.split("/")[-1].split("-")[0]) for name in names if name.endswith(".snap")]
+
     def group(self, group: int = 2) -> Group:
         assert self.driver is not None
         return self.driver.groups[group]
 
+    def shard(self, group: int) -> Shard:
+        machine = self.machines[group]
+        assert isinstance(machine, Shard)
+        return machine
+
     def tape(self, group: int = 2) -> list[bytes]:
-        return self.tapes[group].items
+        machine = self.machines[group]
+        assert isinstance(machine, Tape)
+        return machine.items
 
 
 class Cluster:
@@ -188,7 +130,8 @@ class Cluster:
     ) -> None:
         self.world = World(seed)
         self.network = SimNetwork(self.world)
-        self.network.observe = VoteBook().observe
+        self.promises = Promises()
+        self.network.observe = self.promises.observe
         self.log_limits = log_limits or LogLimits()
         self.wal_options = wal_options or WalOptions()
         members = tuple(range(1, nodes + 1))
@@ -198,9 +141,24 @@ class Cluster:
         for node in self.nodes.values():
             node.start()
 
+    def make_machine(self, node: SimNode, group: int) -> StateMachine:
+        """A new state machine for a replica; here a tape."""
+        return Tape(self.agreed[group])
+
+    def open_wal(self, node: SimNode) -> Wal:
+        """A node's WAL at its start."""
+        return Wal.open(node.disk, self.wal_options)
+
+    def opened(self, node: SimNode, group: Group) -> None:
+        """A replica was made or opened, in the same call."""
+
     def leader(self, group: int = 2) -> SimNode | None:
         """The serving leader of the highest term."""
-        leading = [n for n in self.nodes.values() if n.driver is not None and n.group(group).is_leader]
+        leading = [
+            n
+            for n in self.nodes.values()
+            if n.driver is not None and group in n.driver.groups and n.group(group).is_leader
+        ]
         return max(leading, key=lambda n: n.group(group).term, default=None)
 
     def elect(self, group: int = 2, within: float = 5.0) -> SimNode:

@@ -64,8 +64,9 @@ class Driver:
         self._order += 1
         heapq.heappush(self.timers, (when, self._order, act))
 
-    def wall_offsets(self) -> dict[int, int]:
-        return self.offsets
+    def peer_walls_ms(self) -> dict[int, int]:
+        right_ms = WALL_MS + int((self.clock.now - 100.0) * 1000)
+        return {peer: right_ms + offset for peer, offset in self.offsets.items()}
 
     def run_timers(self) -> None:
         while self.timers and self.timers[0][0] <= self.clock.now:

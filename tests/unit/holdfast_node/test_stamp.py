@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast_node.stamp import GroupClock, majority_agrees, median, offset_from_peers_ms
+from holdfast_node.stamp import GroupClock, majority_agrees, median
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +36,7 @@ def test_the_first_stamp_is_the_median_of_the_walls() -> None:
 def test_steering_changes_the_rate_by_at_most_one_percent() -> None:
     """An error below a second is steered away by at most 1 %, and no longer than the slew lasts."""
     clock = GroupClock(0.0, WALL)
+    clock.next(0.0)
     clock.steer(0.0, [WALL + 900, WALL + 900], 3)
 
     assert clock.estimate(1.0) == WALL + 1010
@@ -48,6 +49,28 @@ def test_the_clock_steps_forward_when_a_majority_agrees() -> None:
     clock.steer(0.0, [WALL + 3_600_000, WALL + 3_600_100], 3)
 
     assert clock.next(0.0) == WALL + 3_600_000
+
+
+def test_a_process_that_has_stamped_nothing_catches_up_in_one_step() -> None:
+    """What it missed while it was down has passed: a lag kept would end later keys early when it goes."""
+    clock = GroupClock(0.0, WALL)
+    clock.steer(0.0, [WALL + 700, WALL + 690, WALL + 710], 3)
+    first = clock.next(0.0)
+    clock.steer(0.0, [WALL + 1400] * 3, 3)
+
+    assert first == WALL + 700
+    assert clock.next(0.0) == first
+
+
+@pytest.mark.parametrize(
+    "walls", [[WALL, WALL + 900], [WALL, WALL + 800, WALL + 900], [WALL, WALL + 3_600_000, WALL + 3_600_000]]
+)
+def test_a_step_goes_no_further_than_a_majority_of_all_clocks_has_come(walls: list[int]) -> None:
+    """Of three voters two, of five three: a minority of fast clocks moves nothing."""
+    clock = GroupClock(0.0, WALL)
+    clock.steer(0.0, walls, 5 if len(walls) == 3 else 3)
+
+    assert clock.estimate(0.0) == WALL
 
 
 @pytest.mark.parametrize("walls", [[WALL + 9000], [WALL + 9000, WALL + 90_000], []])
@@ -124,9 +147,3 @@ def test_agreement_counts_all_voters() -> None:
     assert majority_agrees([WALL, WALL + 999], 3)
     assert not majority_agrees([WALL, WALL + 1], 5)
     assert not majority_agrees([], 1)
-
-
-def test_the_offset_from_the_peers_is_against_their_median() -> None:
-    """A node ahead of its peers' median has a positive offset."""
-    assert offset_from_peers_ms([-700, -600, 5]) == 600
-    assert offset_from_peers_ms([]) == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from holdfast.types import Level
 from holdfast_node import limits
 from holdfast_node.cache import commands
 from holdfast_node.cache.commands import decode_entry, encode_batch, encode_touch
 from holdfast_node.cache.policy import Eviction, Policy
+from holdfast_node.stamp import SLEW_MAX
 from holdfast_raft.errors import Busy
 
 from tests.unit.holdfast_node.scripted import WALL_MS, Replica1, get, put
@@ -144,6 +146,17 @@ def test_an_expire_entry_that_failed_is_tried_again() -> None:
     assert kinds(replica) == [commands.EXPIRE]
 
 
+def test_a_leader_whose_wall_clock_jumps_steps_no_stamp() -> None:
+    """The others' clocks are what they were: one bad clock of three is no majority, though it is ours."""
+    replica = Replica1()
+    replica.put(b"a")
+    replica.clock.wall_offset_ms = 3_600_000
+    for _ in range(30):
+        replica.turn(0.1)
+
+    assert abs(replica.shard.stamp_ms() - (WALL_MS + 3000)) <= 3000 * SLEW_MAX
+
+
 def test_a_leaders_clock_is_not_held_back_by_its_own_entries() -> None:
     """Entries are applied some time after they were stamped; that time is not lost each time."""
     replica = Replica1()
@@ -210,6 +223,18 @@ def fill(replica: Replica1) -> None:
         replica.put(b"key-%02d" % i)
 
 
+def turns_asked_for(replica: Replica1) -> int:
+    """Turns that follow without time passing; ten stand for ever."""
+    turns = 0
+    while turns < 10:
+        replica.driver.run_timers()
+        if not replica.driver.marked:
+            break
+        turns += 1
+        replica.turn()
+    return turns
+
+
 def read(replica: Replica1, *keys: bytes) -> None:
     replica.shard.read(
         Level.ANY, 0, False, [get(key) for key in keys], None, replica.clock.now + 5, lambda _: None
@@ -232,6 +257,29 @@ def test_samples_of_reads_are_proposed_deduplicated_and_not_too_often() -> None:
     replica.turn(limits.TOUCH_INTERVAL_MS / 1000)
 
     assert kinds(replica) == [commands.TOUCH_SAMPLES]
+
+
+@pytest.mark.parametrize("why", ["no entry can be proposed", "one is under way"])
+def test_samples_that_are_due_but_cannot_be_proposed_ask_for_no_turn_in_the_past(why: str) -> None:
+    """Such a turn comes at once and asks for the next: through a hand-over the loop would never pause."""
+    replica = small()
+    fill(replica)
+    if why == "one is under way":
+        read(replica, b"key-01")
+        replica.turn()
+    else:
+        replica.group.window = 0
+    read(replica, b"key-02")
+    replica.turn(limits.TOUCH_INTERVAL_MS / 1000)
+    before = len(replica.group.proposed)
+
+    assert turns_asked_for(replica) == 0
+    replica.group.window = 1000
+    replica.group.committed()
+    replica.turn()
+
+    assert before == (why == "one is under way")
+    assert list(decode_entry(replica.group.proposed[-1][0]).keys) == [b"key-02"]
 
 
 def test_samples_are_bounded() -> None:

@@ -45,7 +45,7 @@ def test_d16_an_entry_that_cannot_be_applied_stops_the_replica() -> None:
     """D16: a poison entry stops the replica that cannot apply it; the proposer is told."""
     cluster = Cluster(seed=17)
     leader = cluster.elect()
-    leader.tapes[2].poison = b"bad"
+    leader.machines[2].poison = b"bad"
 
     outcome = cluster.propose(leader, b"bad")
     assert cluster.world.run_until(lambda: bool(outcome), 5)

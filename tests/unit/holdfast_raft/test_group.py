@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
-from holdfast_raft.errors import DiskFull, NotLeader, RaftError, Stopped
+from holdfast_raft.errors import DiskFull, NotLeader, RaftError, Stopped, StoppedMidway
 from holdfast_raft.messages import Addressed, Append, NodeMessage, SnapshotChunk
 from holdfast_raft.proposals import Applied
 from holdfast_raft.replication import LogLimits
@@ -13,6 +13,7 @@ from holdfast_raft.sim import SimDisk
 from holdfast_raft.wal import WalOptions
 
 from tests.sim.cluster import Cluster, SimNode
+from tests.sim.tape import Tape
 
 SMALL = LogLimits(snapshot_after_bytes=300, trailing_bytes=100)
 
@@ -236,12 +237,49 @@ def test_a_defect_in_one_groups_machine_ends_that_replica_alone() -> None:
     def failing() -> None:
         raise RuntimeError("planted")
 
-    leader.tapes[2].turn = failing  # type: ignore[method-assign]
+    leader.machines[2].turn = failing  # type: ignore[method-assign]
     cluster.propose(leader, b"v", group=2)
     cluster.world.run_for(0.1)
 
     assert "planted" in leader.group(2).stopped
     assert isinstance(cluster.write(b"w", group=3), Applied)
+
+
+def test_a_replica_that_cannot_apply_an_entry_stops_before_the_proposer_is_answered() -> None:
+    """A read may wait for that answer: it must find a replica that refuses, not half an entry's state."""
+    cluster = Cluster(seed=57)
+    leader = cluster.elect()
+    machine, group = leader.machines[2], leader.group()
+    assert isinstance(machine, Tape)
+    machine.poison = b"poison"
+    happened: list[object] = []
+    machine.close = lambda: happened.append("closed")  # type: ignore[method-assign]
+
+    def answered(outcome: object) -> None:
+        group.barrier(cluster.world.now + 1, happened.append)
+        happened.append(outcome)
+
+    group.propose(b"poison", None, cluster.world.now + 5, answered)
+    assert cluster.world.run_until(lambda: len(happened) == 3, 1)
+
+    assert [type(each) for each in happened] == [str, Stopped, StoppedMidway]
+    assert "cannot be applied: poison" in group.stopped
+
+
+def test_a_replica_that_stops_closes_its_machine_before_anyone_is_answered() -> None:
+    """Also those behind the entry at fault: what waits for them would read its state."""
+    cluster = Cluster(seed=58)
+    leader = cluster.elect()
+    machine, group = leader.machines[2], leader.group()
+    assert isinstance(machine, Tape)
+    machine.poison = b"poison"
+    happened: list[str] = []
+    machine.close = lambda: happened.append("closed")  # type: ignore[method-assign]
+    for data in (b"poison", b"behind it"):
+        group.propose(data, None, cluster.world.now + 5, lambda _, data=data: happened.append(data.decode()))
+    assert cluster.world.run_until(lambda: len(happened) == 3, 1)
+
+    assert happened == ["closed", "behind it", "poison"]
 
 
 def test_no_message_creates_a_replica() -> None:
@@ -265,6 +303,7 @@ def test_the_first_member_of_a_new_group_leads_it_also_when_it_comes_last() -> N
     late = fresh.nodes[1]
     late.lose_power()
     late.disk = SimDisk(fresh.world.rng)
+    late.creates = True
     fresh.world.at(fresh.world.now + 1.0, late.start)
 
     assert cluster.elect().number == 1

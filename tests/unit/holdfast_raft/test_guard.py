@@ -57,9 +57,39 @@ def test_entries_below_the_base_count_as_present() -> None:
     assert judge_append(log, 10, 3, Append(8, 1, 1, entries(2, 2, 3, 3))) == Extend(11, 3, entries(3))
 
 
+def test_what_lies_wholly_below_the_base_confirms_the_commit_and_not_what_begins_at_it() -> None:
+    """Of a compacted prefix all that is committed is known to agree; from the base on only what was sent."""
+    log = journal_of(3, base=(10, 2))
+
+    assert judge_append(log, 11, 3, Append(5, 1, 1, entries(1, 2))) == Present(11)
+    assert judge_append(log, 11, 3, Append(8, 1, 1, entries(2, 2))) == Present(11)
+    assert judge_append(log, 11, 3, Append(10, 2, 1, ())) == Present(10)
+
+
 def test_a_conflict_at_or_below_the_commit_index_breaks() -> None:
     """A committed entry is never rewritten: the replica must stop."""
     assert isinstance(judge_append(journal_of(1, 1), 3, 2, Append(1, 0, 1, entries(1, 2))), Broken)
+
+
+def test_an_append_that_follows_the_end_of_the_log_goes_to_the_core_as_it_is() -> None:
+    """The common case: nothing stands after its predecessor, so all of it is new."""
+    log = journal_of(1, 2)
+
+    assert judge_append(log, 1, 3, Append(3, 2, 1, entries(2, 3))) == Extend(3, 2, entries(2, 3))
+    assert judge_append(log, 1, 3, Append(3, 2, 1, ())) == Present(3)
+
+
+def test_a_tail_above_the_commit_gives_way_from_the_first_entry_that_differs() -> None:
+    """What agrees stays, also where the very first entry sent is the one that conflicts."""
+    log = journal_of(1, 1, 1)
+
+    assert judge_append(log, 1, 2, Append(1, 0, 1, entries(2, 2))) == Extend(1, 0, entries(2, 2))
+    assert judge_append(log, 2, 2, Append(1, 0, 1, entries(1, 2))) == Extend(2, 1, entries(2))
+
+
+def test_a_repeat_of_older_entries_keeps_the_tail_behind_them() -> None:
+    """D1: a message sent before an acknowledged one, and repeated after it, cuts nothing."""
+    assert judge_append(journal_of(1, 1, 1), 1, 1, Append(1, 0, 1, entries(1, 1))) == Present(3)
 
 
 @given(
@@ -105,6 +135,8 @@ def test_match_and_next_keep_their_order_whatever_is_answered() -> None:
     """D2: match never falls, next stays above it, a success never pulls next back."""
     assert next_after_reply(5, 20, AppendReply(True, 9)) == (9, 20)
     assert next_after_reply(5, 20, AppendReply(True, 3)) == (5, 20)
+    assert next_after_reply(5, 6, AppendReply(True, 9)) == (9, 10)
+    assert next_after_reply(5, 20, AppendReply(False, 12)) == (5, 13)
     assert next_after_reply(5, 20, AppendReply(False, 2)) == (5, 6)
     assert next_after_reply(5, 8, AppendReply(False, 30)) == (5, 8)
 

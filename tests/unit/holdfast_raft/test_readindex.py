@@ -52,6 +52,19 @@ def test_one_message_to_each_peer_covers_all_groups_with_reads() -> None:
     assert a.confirmed_at == [1.0]
 
 
+def test_reads_of_one_group_share_a_round() -> None:
+    """One question covers all that waited for it, and all are answered, in the order they came."""
+    book, leader, out = rounds(), Leader(), []
+    for name in ("first", "second", "third"):
+        book.join(leader, 9.0, lambda point, name=name: out.append((name, point)))
+
+    sent = book.start(1.0)
+
+    assert sent[2].groups == ((2, 5),)
+    book.replied(2, yes(sent[2]))
+    assert out == [("first", 10), ("second", 10), ("third", 10)]
+
+
 def test_a_read_that_comes_during_a_round_waits_for_the_next() -> None:
     """A round that began before a read says nothing about it."""
     book, leader, out = rounds(), Leader(), []
@@ -81,6 +94,31 @@ def test_the_answer_to_an_earlier_round_confirms_nothing() -> None:
     book.replied(2, yes(first[2]))
     assert out == []
     book.replied(2, yes(second[2]))
+    assert out == [10]
+
+
+def test_the_answer_to_an_earlier_start_of_this_process_confirms_nothing() -> None:
+    """Counters begin anew with the process; the boot number tells its nonces from those before."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, out.append)
+    sent = book.start(1.0)
+
+    book.replied(2, ConfirmReply(Nonce(6, sent[2].nonce.counter), (2,), ()))
+    assert out == []
+    book.replied(2, yes(sent[2]))
+    assert out == [10]
+
+
+def test_a_round_within_its_patience_stays_under_way() -> None:
+    """A tick ends nothing early: the answer that comes after it still counts."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, out.append)
+    sent = book.start(1.0)
+
+    book.tick(1.04, late)
+    assert not book.has_waiting
+    book.replied(2, yes(sent[2]))
+
     assert out == [10]
 
 
@@ -179,7 +217,35 @@ def test_reads_end_at_their_deadline() -> None:
     book.tick(1.6, late)
     book.tick(1.7, late)
 
-    assert isinstance(out[0], DeadlinePassed)
+    assert [type(o) for o in out] == [DeadlinePassed]
+    assert not book.has_waiting
+
+
+def test_only_the_reads_whose_deadline_passed_end() -> None:
+    """Others of the same group, and of groups with more time, go on waiting for the next round."""
+    book, a, b, out = rounds(), Leader(2), Leader(3), []
+    book.join(a, 1.5, lambda point: out.append(("early", type(point))))
+    book.join(a, 9.0, lambda point: out.append(("patient", point)))
+    book.join(b, 9.0, lambda point: out.append(("other", point)))
+
+    book.tick(1.5, late)
+    assert out == [("early", DeadlinePassed)]
+    book.replied(2, yes(book.start(1.6)[2]))
+
+    assert out[1:] == [("patient", 10), ("other", 10)]
+
+
+def test_a_round_that_starts_over_takes_those_who_joined_meanwhile_along() -> None:
+    """The reads it had come first; nobody waits for one round more than the others."""
+    book, leader, out = rounds(), Leader(), []
+    book.join(leader, 9.0, lambda point: out.append(("first", point)))
+    book.start(1.0)
+    book.join(leader, 9.0, lambda point: out.append(("second", point)))
+
+    book.tick(1.06, late)
+    book.replied(2, yes(book.start(1.06)[2]))
+
+    assert out == [("first", 10), ("second", 10)]
 
 
 def test_a_group_that_stops_leading_answers_its_reads() -> None:
@@ -195,6 +261,22 @@ def test_a_group_that_stops_leading_answers_its_reads() -> None:
     assert not book.has_waiting
 
 
+def test_reads_that_no_round_asked_for_yet_end_with_the_leadership_too() -> None:
+    """drop finds a group before its first round, leaves others alone, and may find nothing."""
+    book, gone, stays, out = rounds(), Leader(2), Leader(3), []
+    book.join(gone, 9.0, lambda point: out.append(("gone", type(point))))
+    book.join(stays, 9.0, lambda point: out.append(("stays", point)))
+
+    book.drop(2, NotLeader(3))
+    book.drop(2, NotLeader(3))
+    assert out == [("gone", NotLeader)]
+    sent = book.start(1.0)
+    assert sent[2].groups == ((3, 5),)
+    book.replied(2, yes(sent[2]))
+
+    assert out[1:] == [("stays", 10)]
+
+
 def test_a_group_of_one_is_its_own_majority() -> None:
     """No message is needed."""
     book, leader, out = rounds(), Leader(others=()), []
@@ -202,6 +284,26 @@ def test_a_group_of_one_is_its_own_majority() -> None:
 
     assert book.start(1.0) == {}
     assert out == [10]
+    assert leader.confirmed_at == [1.0]
+
+    book.join(leader, 9.0, out.append)
+    assert book.start(2.0) == {}
+    assert out == [10, 10]
+
+
+def test_only_rounds_that_ask_something_are_counted() -> None:
+    """Neither nothing to read, nor a round under way, makes another one."""
+    book, leader = rounds(), Leader()
+    book.start(1.0)
+    assert book.rounds == 0
+
+    book.join(leader, 9.0, lambda point: None)
+    assert book.has_waiting
+    book.start(1.0)
+    assert not book.has_waiting
+    book.start(1.0)
+
+    assert book.rounds == 1
 
 
 def test_a_replica_that_does_not_lead_asks_nobody() -> None:

@@ -8,6 +8,7 @@ import pytest
 from holdfast_raft.snapshots import SnapshotDamaged, SnapshotInfo, SnapshotStore
 
 from tests.disks import Fault, UnsyncedDisk
+from tests.wals import append, reopened, started, sync
 
 CHUNKS = [b"first", b"x" * 5000, b"\0", b"last"]
 
@@ -161,6 +162,24 @@ def test_leftovers_of_a_crash_are_removed_at_open(disk):
 
     assert disk.names("snapshots/1") == ["10-2.snap"]
     assert store.latest(1) == info
+
+
+def test_a_name_that_a_start_believes_survives_power_loss(disk):
+    """Killed before its sync_dir, a name may stand in the page cache only; yet the log is cut to it."""
+    store = SnapshotStore(disk)
+    disk.fail(Fault("sync_dir", path="snapshots/1"))
+    with pytest.raises(OSError, match="Input/output"):
+        write(store)
+    info = SnapshotStore(disk).latest(1)  # the same disk: a process restart without power loss
+    wal = started(disk)
+    append(wal, 5)
+    wal.base(1, info.index, info.term, keep_suffix=True)
+    sync(wal)
+
+    disk = boot(disk)
+
+    assert reopened(disk).recovered[1].base == (10, 2)
+    assert SnapshotStore(disk).latest(1) == info
 
 
 def test_the_latest_is_the_one_with_the_highest_index(disk):

@@ -161,6 +161,17 @@ def test_a_retired_group_leaves_a_tombstone_for_ever(disk):
         wal.hard_state(1, 99, None)
 
 
+def test_a_retired_group_takes_nothing_more(disk):
+    """From the tombstone on, not only from the next start."""
+    wal = started(disk)
+    wal.retire(1)
+
+    with pytest.raises(ValueError, match="follows"):
+        wal.entry(1, 6, 2, b"x")
+    with pytest.raises(ValueError, match="retired"):
+        wal.truncate(1, 6)
+
+
 def test_a_sync_covers_what_was_appended_when_it_began(disk):
     """Records appended while a sync is under way are not durable when it ends."""
     wal = started(disk)
@@ -198,6 +209,19 @@ def test_each_batch_opens_with_a_mark_that_says_what_was_synced(disk):
     sync(wal)
 
     assert lines(disk, "mark")[-1].fields == {"synced_to": first}
+
+
+def test_a_batch_has_one_mark(disk):
+    """Asking for a mark where one opened the batch already appends nothing."""
+    wal = started(disk)
+    before = len(lines(disk, "mark"))
+    lsn = append(wal, 1)
+    wal.append_mark()
+    append(wal, 1, first=7)
+    sync(wal)
+
+    assert len(lines(disk, "mark")) == before + 1
+    assert lines(disk, "mark")[-1].fields == {"synced_to": lsn - 1}
 
 
 def test_an_idle_node_marks_its_last_sync(disk):

@@ -10,7 +10,7 @@ import pytest
 from holdfast_raft.wal import Wal
 
 from tests.disks import Fault, UnsyncedDisk
-from tests.wals import OPTIONS, append, boot, data_of, started, sync
+from tests.wals import OPTIONS, append, boot, data_of, lines, settle, started, sync
 
 
 @pytest.fixture
@@ -48,6 +48,39 @@ def test_a_start_that_fails_loses_nothing(disk, operation, after):
     assert len(data_of(Wal.open(boot(disk, torn=True), OPTIONS))) == 40
 
 
+def test_a_start_removes_what_an_unfinished_one_left(disk):
+    """A segment that never got its name counts for nothing and takes no room for ever."""
+    wal = started(disk)
+    append(wal, 3)
+    sync(wal)
+    (disk.root / "wal" / "0000000042.new").write_bytes(b"half a segment")
+
+    disk = boot(disk)
+    assert data_of(Wal.open(disk, OPTIONS)) == ["1/6/2", "1/7/2", "1/8/2"]
+
+    assert [name for name in disk.names("wal") if name.endswith(".new")] == []
+
+
+def test_entries_that_were_not_copied_at_a_start_keep_their_segments(disk):
+    """What stood in a segment before the start pins it after, until a base lets it go."""
+    wal = started(disk)
+    append(wal, 60)
+    sync(wal)
+    settle(wal)
+    disk = boot(disk)
+    wal = Wal.open(disk, OPTIONS)
+    oldest = [line for line in lines(disk, "entry") if line.segment == disk.names("wal")[0]]
+    assert oldest
+    assert wal.free_job() is None
+    assert wal.pins() == {1: len(oldest) * 144}
+
+    wal.base(1, 65, 2, keep_suffix=True)
+    sync(wal)
+    wal.free_job()()
+
+    assert wal.segment_count == 1
+
+
 def test_restarting_over_and_over_does_not_grow_the_wal(disk):
     """A last segment with little in it is replaced at a start, not kept beside the next."""
     wal = started(disk)
@@ -71,7 +104,28 @@ def test_a_header_in_the_page_cache_only_is_not_relied_on(disk):
         wal.begin_sync().run()
 
     assert len(data_of(Wal.open(disk, OPTIONS))) == 50
+    begun = disk.root / "wal" / lines(disk, "header")[-1].segment
+    assert begun.stat().st_size >= OPTIONS.segment_bytes + 25 * 144  # made longer for the copies
     assert len(data_of(Wal.open(boot(disk), OPTIONS))) == 50
+
+
+def test_a_start_is_durable_and_marked_and_what_follows_writes_over_none_of_it(disk):
+    """Copies count as durable at once, and the mark that says so stays where it is."""
+    wal = started(disk)
+    append(wal, 3)
+    sync(wal)
+    disk = boot(disk)
+    wal = Wal.open(disk, OPTIONS)
+    assert wal.durable_lsn == wal.appended_lsn
+    assert not wal.needs_mark
+    marks = lines(disk, "mark")
+    assert marks[-1].fields == {"synced_to": wal.durable_lsn}
+
+    append(wal, 1, first=9)
+    sync(wal)
+
+    assert lines(disk, "mark")[: len(marks)] == marks
+    assert len(lines(disk, "mark")) == len(marks) + 1
 
 
 def test_the_segment_of_a_start_has_its_name_before_records_follow(disk):

@@ -65,6 +65,50 @@ def test_every_segment_opens_with_the_state_of_all_groups(disk):
     assert (states[1]["term"], states[1]["vote"], states[1]["members"]) == (6, 12, [10, 11, 12])
 
 
+@pytest.mark.parametrize("how", ["hard_state", "truncate", "base", "retire"])
+def test_a_segment_that_a_change_opens_begins_with_the_state_before_it(disk, how):
+    """Else a replay would take the change twice: truncating what is cut already counts as damage."""
+    wal = started(disk)
+    append(wal, 25)
+    assert wal.segment_count == 1  # with less room left than the smallest record takes
+    match how:
+        case "hard_state":
+            wal.hard_state(1, 7, 11)
+        case "truncate":
+            wal.truncate(1, 30)
+        case "base":
+            wal.base(1, 28, 2, keep_suffix=True)
+        case "retire":
+            wal.retire(1)
+    assert wal.segment_count == 2
+    sync(wal)
+
+    (state,) = (line.fields for line in lines(disk, "state"))
+    assert (state["term"], state["base_index"], state["last"], state["retired"]) == (2, 5, 30, False)
+    found = Wal.open(boot(disk), OPTIONS).recovered[1]
+    first, last = {"truncate": (6, 29), "base": (29, 30), "retire": (0, -1)}.get(how, (6, 30))
+    assert [index for _, index, _ in found.entries] == list(range(first, last + 1))
+    assert (found.term, found.retired) == (7 if how == "hard_state" else 2, how == "retire")
+
+
+def test_a_segment_is_kept_by_its_own_entries_only(disk):
+    """What a log continued in later segments counts there, and lets go of the oldest."""
+    wal = started(disk)
+    append(wal, 60)
+    sync(wal)
+    entries = lines(disk, "entry")
+    oldest = [line for line in entries if line.segment == entries[0].segment]
+    assert wal.segment_count > 2
+    assert wal.pins() == {1: len(oldest) * 144}
+
+    wal.base(1, 5 + len(oldest), 2, keep_suffix=True)
+    sync(wal)
+    before = wal.segment_count
+    wal.free_job()()
+
+    assert wal.segment_count == before - 1
+
+
 def test_segments_are_freed_once_a_base_is_durable(disk):
     """A snapshot's Base lets the segments below go, but only after the Base is synced."""
     wal = started(disk)
@@ -83,6 +127,38 @@ def test_segments_are_freed_once_a_base_is_durable(disk):
     assert wal.free_job() is None
     found = Wal.open(boot(disk), OPTIONS).recovered[1]
     assert (found.base, found.entries) == ((105, 2), [])
+
+
+def test_a_base_lets_go_of_nothing_behind_it(disk):
+    """The last entry alone keeps its segment, however many follow."""
+    wal = started(disk)
+    append(wal, 60)
+    wal.base(1, 64, 2, keep_suffix=True)
+    holds = wal.segment_count
+    for term in range(4, 104):
+        wal.hard_state(1, term, None)
+    sync(wal)
+    assert wal.segment_count > holds
+
+    wal.free_job()()
+
+    assert wal.pins() == {1: 144}
+    assert data_of(Wal.open(boot(disk), OPTIONS)) == ["1/65/2"]
+
+
+def test_a_batch_that_begins_at_the_end_of_a_segment_begins_the_next(disk):
+    """Where not even the mark fits: it is never written over the end of its segment."""
+    wal = started(disk)
+    append(wal, 25)
+    sync(wal)
+    assert wal.segment_count == 1
+
+    append(wal, 1, first=31)
+    assert wal.segment_count == 2
+    sync(wal)
+
+    assert len({line.segment for line in lines(disk, "mark")}) == 2
+    assert len(data_of(Wal.open(boot(disk), OPTIONS))) == 26
 
 
 def test_a_segment_is_not_freed_before_its_successor_is_durable(disk):
@@ -171,6 +247,16 @@ def test_small_remainders_are_copied_forward(disk):
     assert data_of(Wal.open(boot(disk), OPTIONS), 2) == ["kept", "next"]
 
 
+def test_the_segment_being_written_is_not_copied_forward(disk):
+    """Its entries are where copying would put them."""
+    wal = started(disk)
+    append(wal, 2)
+    sync(wal)
+    assert wal.segment_count == 1
+
+    assert not wal.compact(lambda group, index: pytest.fail(f"copied {index} of {group}"))
+
+
 def test_large_remainders_are_not_copied(disk):
     """Copying is for what is below a sixteenth of a segment; else the group must snapshot."""
     wal = started(disk)
@@ -180,7 +266,7 @@ def test_large_remainders_are_not_copied(disk):
     assert not wal.compact(lambda group, index: pytest.fail(f"copied {index} of {group}"))
 
 
-@pytest.mark.parametrize("how", ["truncate", "drop"])
+@pytest.mark.parametrize("how", ["truncate", "drop", "retire"])
 def test_entries_that_a_conflict_or_a_snapshot_removed_pin_nothing(disk, how):
     """Segments whose entries were all cut away go like those below a base."""
     wal = started(disk)
@@ -188,8 +274,10 @@ def test_entries_that_a_conflict_or_a_snapshot_removed_pin_nothing(disk, how):
     sync(wal)
     if how == "truncate":
         wal.truncate(1, 6)
-    else:
+    elif how == "drop":
         wal.base(1, 7, 9, keep_suffix=False)
+    else:
+        wal.retire(1)
     sync(wal)
     wal.free_job()()
 
@@ -264,6 +352,26 @@ def test_a_full_disk_leaves_room_for_votes(tmp_path):
     wal.retry_space_job()()
     assert not wal.disk_full
     assert Wal.open(boot(disk), OPTIONS).recovered[1].vote == 11
+
+
+def test_on_a_full_disk_the_last_eighth_of_a_segment_takes_no_entries(tmp_path):
+    """Entries are refused where they would leave less; with room for a spare there is no such bound."""
+    disk = UnsyncedDisk(tmp_path, space_bytes=2 * 4096)
+    wal = started(disk)
+    assert wal.entries_fit(1 << 30)
+    append(wal, 30)
+    sync(wal)
+    assert wal.disk_full
+
+    used = lines(disk, "entry")[-1].offset + 144
+    room = OPTIONS.segment_bytes - used - OPTIONS.segment_bytes // 8
+    assert room > 0
+    assert wal.entries_fit(room)
+    assert not wal.entries_fit(room + 1)
+
+    disk.space_bytes += 4096
+    wal.retry_space_job()()
+    assert wal.entries_fit(room + 1)
 
 
 def test_a_node_starts_on_a_full_disk(tmp_path):

@@ -1,0 +1,21 @@
+"""Schedules that once broke the product, by the name of what was wrong; see tests/planted/found_bugs.py.
+
+That each still shows its bug when the fix is taken out is checked by `make sim-planted`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.planted.found_bugs import FOUND_BUGS
+from tests.planted.search import recorded
+from tests.sim.plan import make_plan
+from tests.sim.schedule import Schedule
+
+
+@pytest.mark.parametrize("name", [bug.name for bug in FOUND_BUGS])
+def test_what_was_found_once_is_cured(name: str) -> None:
+    """The very schedule that shows the bug runs through on the product."""
+    found = recorded()[name]
+
+    assert Schedule(make_plan(found.seed, found.profile, found.replicas)).run().acknowledged > 0
