@@ -18,7 +18,9 @@ from tests.sim.schedule import Schedule
 from tests.sim.shrink import breaks, shrink
 from tests.sim.violation import Violation
 
-CHUNK = 50
+CHUNKS = 200
+"""Of a large campaign; a small one's chunks are smaller than needed to see it move."""
+CHUNK_MIN, CHUNK_MAX = 25, 500
 
 
 class Seeds(click.ParamType):
@@ -55,9 +57,10 @@ def main() -> None:
 @click.option("--results", type=click.Path(path_type=Path), help="Goes on with this file, and adds to it.")
 def run(seeds: range, profile: str | None, replicas: int | None, jobs: int, results: Path | None) -> None:
     """Runs a range of seeds; fails at a violation, a void schedule or a fault that never fired."""
+    size = min(CHUNK_MAX, max(CHUNK_MIN, len(seeds) // CHUNKS))
     chunks = [
-        campaigns.Chunk(first, min(CHUNK, seeds.stop - first), profile, replicas)
-        for first in range(seeds.start, seeds.stop, CHUNK)
+        campaigns.Chunk(first, min(size, seeds.stop - first), profile, replicas)
+        for first in range(seeds.start, seeds.stop, size)
     ]
     campaign = campaigns.Campaign(chunks, results)
     began = time.perf_counter()

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median_low
 from typing import Any, NamedTuple
 
 from tests.sim.crash_points import crash_points
@@ -26,6 +25,9 @@ from tests.sim.violation import Violation
 
 ROOT = Path(__file__).parents[2]
 CODE = ("raft/holdfast_raft", "cachenode/holdfast_node", "client/holdfast", "tests/sim", "tests/property")
+NOT_RUN = frozenset(("campaign.py", "__main__.py", "shrink.py", "crash_points.py"))
+"""Of tests/sim: what starts schedules and counts them."""
+COUNTERS = ("steps", "acknowledged", "faults_each", "kinds", "faults", "counts", "crash_points")
 GARBAGE_EVERY = 8
 """Schedules between two collections: the collector's own rhythm costs a tenth of the time."""
 
@@ -47,9 +49,10 @@ class Result:
     seconds: float = 0.0
     void: list[int] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    acknowledged: list[int] = field(default_factory=list)
-    faults_each: list[int] = field(default_factory=list)
+    steps: Counter[str] = field(default_factory=Counter)
+    acknowledged: Counter[str] = field(default_factory=Counter)
+    faults_each: Counter[str] = field(default_factory=Counter)
+    """How many schedules had so many (steps rounded down to hundreds)."""
     kinds: Counter[str] = field(default_factory=Counter)
     """Schedules by profile and replicas."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -61,10 +64,7 @@ class Result:
         self.seconds += other.seconds
         self.void += other.void
         self.failures += other.failures
-        self.steps += other.steps
-        self.acknowledged += other.acknowledged
-        self.faults_each += other.faults_each
-        for name in ("kinds", "faults", "counts", "crash_points"):
+        for name in COUNTERS:
             getattr(self, name).update(getattr(other, name))
 
 
@@ -95,9 +95,10 @@ def run_seed(seed: int, profile: str | None, replicas: int | None, result: Resul
     if not report.counted:
         result.void.append(seed)
     result.kinds[f"{plan.profile} {plan.replicas}"] += 1
-    result.steps.append(report.steps)
-    result.acknowledged.append(report.acknowledged)
-    result.faults_each.append(sum(report.faults.values()))
+    result.steps[str(report.steps // 100 * 100)] += 1
+    result.acknowledged[str(report.acknowledged)] += 1
+    result.faults_each[str(sum(report.faults.values()))] += 1
+    result.counts["writes acknowledged"] += report.acknowledged
     result.faults += report.faults
     result.counts += report.counts
     result.crash_points.update(f"{site} {when}" for site, when in report.crash_points)
@@ -107,7 +108,8 @@ def code_digest() -> str:
     """Of all that a schedule runs."""
     seen = hashlib.sha256()
     for folder in CODE:
-        for path in sorted(path for path in (ROOT / folder).rglob("*.py") if "test_" not in path.name):
+        paths = (ROOT / folder).rglob("*.py")
+        for path in sorted(path for path in paths if "test_" not in path.name and path.name not in NOT_RUN):
             seen.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()[:12]
 
@@ -129,7 +131,7 @@ class Campaign:
         if line["code"] == self._code and chunk in self._chunks:
             self._chunks.remove(chunk)
             found = Result(**line["result"])
-            for name in ("kinds", "faults", "counts", "crash_points"):
+            for name in COUNTERS:
                 setattr(found, name, Counter(getattr(found, name)))
             self.total.add(found)
 
@@ -172,12 +174,12 @@ def problems(total: Result, profile: str | None) -> list[str]:
 def summary(total: Result, seconds: float) -> str:
     """The figures of a campaign, for people."""
     rate = total.schedules / max(seconds, 0.001)
-    writes = sum(total.acknowledged)
+    writes = total.counts["writes acknowledged"]
     bad, void = len(total.failures), len(total.void)
     head = f"{total.schedules} schedules, {bad} violations, {void} void; {rate:.1f} a second"
     middle = (
-        f"median of a schedule: {_median(total.steps)} steps, {_median(total.acknowledged)} acknowledged"
-        f" writes, {_median(total.faults_each)} faults; {writes} acknowledged in all"
+        f"median of a schedule: {median(total.steps)} steps, {median(total.acknowledged)} acknowledged"
+        f" writes, {median(total.faults_each)} faults; {writes} acknowledged in all"
     )
     lines = [
         head,
@@ -195,8 +197,15 @@ def summary(total: Result, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def _median(values: list[int]) -> int:
-    return median_low(values) if values else 0
+def median(counts: Counter[str]) -> int:
+    """The lower median of numbers that were counted; 0 of none."""
+    values = sorted((int(value), count) for value, count in counts.items())
+    left = (sum(counts.values()) + 1) // 2
+    for value, count in values:
+        left -= count
+        if left <= 0:
+            return value
+    return 0
 
 
 def _listed(counts: Counter[str]) -> str:
