@@ -162,7 +162,8 @@ class Engine:
 
     @property
     def term(self) -> int:
-        return cast("int", self._core.__dict__["_SyncObj__raftCurrentTerm"])
+        value: int = self._core.__dict__["_SyncObj__raftCurrentTerm"]
+        return value
 
     @property
     def role(self) -> Role:
@@ -170,7 +171,8 @@ class Engine:
 
     @property
     def is_leader(self) -> bool:
-        return cast("bool", self._core.__dict__["_SyncObj__raftState"] == 2)
+        leads: bool = self._core.__dict__["_SyncObj__raftState"] == 2
+        return leads
 
     @property
     def leader(self) -> int | None:
@@ -179,11 +181,13 @@ class Engine:
 
     @property
     def commit_index(self) -> int:
-        return cast("int", self._core.__dict__["_SyncObj__raftCommitIndex"])
+        value: int = self._core.__dict__["_SyncObj__raftCommitIndex"]
+        return value
 
     @property
     def applied_index(self) -> int:
-        return cast("int", self._core.__dict__["_SyncObj__raftLastApplied"])
+        value: int = self._core.__dict__["_SyncObj__raftLastApplied"]
+        return value
 
     @property
     def noop_index(self) -> int:

@@ -90,6 +90,8 @@ class BarrierRounds:
 
     def start(self, now: float) -> dict[int, Confirm]:
         """Starts a round if none is under way and reads are waiting; what to send to which peer."""
+        if not self._next:  # the common turn
+            return {}
         waiting = {group: reads for group, reads in self._next.items() if group not in self._asked}
         if not waiting:
             return {}
@@ -171,7 +173,7 @@ class BarrierRounds:
     @property
     def has_waiting(self) -> bool:
         """Whether a round should start."""
-        return any(group not in self._asked for group in self._next)
+        return bool(self._next) and any(group not in self._asked for group in self._next)
 
 
 def _finish(reads: list[_Waiting], outcome: int | RaftError) -> None:

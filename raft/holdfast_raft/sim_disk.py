@@ -76,6 +76,7 @@ class SimDisk:
         after: called with (what, path) after each call that changed something; may raise MachineGone.
         powered: False: every call raises MachineGone, but for `close`.
         space: bytes that all files together may take.
+        refusals: calls that found no room.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -88,6 +89,7 @@ class SimDisk:
         self.after: Callable[[str, str], None] | None = None
         self.powered = True
         self.space = 1 << 40
+        self.refusals = 0
 
     # ---- what a test does with it --------------------------------------------------------------------
 
@@ -189,6 +191,7 @@ class SimDisk:
     def take(self, more: int, path: str) -> None:
         """Room for so many bytes more."""
         if more > 0 and more > self.free_bytes():
+            self.refusals += 1
             raise OSError(errno.ENOSPC, "No space left on device", path)
 
     def sync(self, path: str, file: _SimFile) -> None:

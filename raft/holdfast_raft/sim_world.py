@@ -51,6 +51,8 @@ class World:
         self.after: Callable[[int], None] | None = None
         """Called after every event with its owner; what it raises ends the run."""
         self.wall_offset_ms: dict[int, int] = {}
+        self.own_monotonics = False
+        """Whether each process's monotonic clock began at a moment of its own, as on real machines."""
         self._events: list[tuple[float, int, _Event]] = []
         self._order = itertools.count()
         self._boots: defaultdict[int, int] = defaultdict(int)
@@ -117,6 +119,10 @@ class World:
         """How many processes the node has had."""
         return self._boots[node]
 
+    def monotonic_offset(self, node: int) -> float:
+        """What the clock of the node's present process is ahead of `now`."""
+        return float((node * 7919 + self._boots[node] * 104729) % 10007) if self.own_monotonics else 0.0
+
     def pause(self, node: int) -> None:
         """SIGSTOP."""
         self._paused.setdefault(node, [])
@@ -136,9 +142,10 @@ class SimClock:
     def __init__(self, world: World, node: int) -> None:
         self._world = world
         self._node = node
+        self._offset = world.monotonic_offset(node)
 
     def monotonic(self) -> float:
-        return self._world.now
+        return self._world.now + self._offset
 
     def wall_ms(self) -> int:
         return 1_790_000_000_000 + int(self._world.now * 1000) + self._world.wall_offset_ms.get(self._node, 0)

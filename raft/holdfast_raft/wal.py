@@ -105,7 +105,7 @@ class Wal:
     def __init__(self, disk: Disk, options: WalOptions, replay: Replay) -> None:
         """Takes over what was read and begins the segment that this process writes."""
         self._options = options
-        self._wal_id = replay.wal_id or secrets.token_bytes(_WAL_ID_BYTES)
+        self._wal_id = replay.wal_id or self._new_id()
         self._lsn = self._durable = self._marked = replay.last_lsn
         self._logs = {group: GroupLog(log.facts) for group, log in replay.groups.items()}
         self._segments: OrderedDict[int, Segment] = OrderedDict()  # oldest first; the last is written
@@ -129,6 +129,10 @@ class Wal:
             if name.endswith(".new"):
                 disk.unlink(f"{FOLDER}/{name}")
         return cls(disk, options or WalOptions(), replay_wal(disk, FOLDER))
+
+    def _new_id(self) -> bytes:
+        """Of a new WAL; records of another's are never taken for its own."""
+        return secrets.token_bytes(_WAL_ID_BYTES)
 
     def __repr__(self) -> str:
         first, last = next(iter(self._segments)), next(reversed(self._segments))

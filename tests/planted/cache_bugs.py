@@ -38,6 +38,19 @@ CACHE_BUGS = (
         ),
     ),
     Bug(
+        "mark-ignored",
+        "A sequence below the client's own mark, whose record is dropped, executes again.",
+        "protocols.md 1",
+        "A frame lies in some queue until its client has long had its answer elsewhere.",
+        (
+            Edit(
+                "holdfast_node.cache.sessions",
+                "        if op.sequence < self.mark:\n",
+                "        if op.sequence < self.mark and op.sequence in self.applied:\n",
+            ),
+        ),
+    ),
+    Bug(
         "session-forgotten-early",
         "A session ends when the not_after of its first run has passed, whatever later ones say.",
         "protocols.md 1",

@@ -77,4 +77,30 @@ READ_BUGS = (
             ),
         ),
     ),
+    Bug(
+        "age-by-leaders-clock",
+        "A follower takes the leader's send time of a heartbeat for its own clock's.",
+        "protocols.md 4",
+        "None: two machines' monotonic clocks began at different moments.",
+        (
+            Edit(
+                "holdfast_raft.heartbeats",
+                "        echoed_at = message.echo_ns / 1e9 if mine else None\n",
+                "        echoed_at = message.sent_at_ns / 1e9 if mine else None\n",
+            ),
+        ),
+    ),
+    Bug(
+        "own-write-unseen",
+        "A read is served before the writes that precede it in its frame.",
+        "protocols.md 1",
+        "None: a frame that writes a key and then reads it.",
+        (
+            Edit(
+                "holdfast_node.reads",
+                "        if after is None or after.settled:\n",
+                "        if after is not None or read.after is None:\n",
+            ),
+        ),
+    ),
 )

@@ -15,6 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median_low
+from threading import Lock
 from typing import Any, NamedTuple
 
 import click
@@ -96,6 +97,15 @@ def table(found: dict[str, Found]) -> str:
     return "\n".join(lines)
 
 
+def write_down(known: dict[str, Found]) -> None:
+    """What was found, to recorded.json and into the page."""
+    ordered = {name: known[name]._asdict() for name in BUGS if name in known}
+    RECORDED.write_text(json.dumps(ordered, indent=1) + "\n")
+    page = PAGE.read_text()
+    head, rest = page.split(BEGIN)
+    PAGE.write_text(head + BEGIN + "\n" + table(known) + "\n" + END + rest.split(END)[1])
+
+
 @click.command()
 @click.option("--bug", "names", multiple=True, type=click.Choice(list(BUGS)), help="Default: all.")
 @click.option("--seeds", default=5000, show_default=True, help="At most, in each search.")
@@ -109,7 +119,8 @@ def main(
     """Looks for every planted bug; the exit code says whether one escaped."""
     wanted = names or tuple(BUGS)
     known = recorded() if RECORDED.exists() else {}
-    escaped = []
+    escaped: list[str] = []
+    writing = Lock()
 
     def one(name: str) -> str:
         if only_recorded:
@@ -121,18 +132,15 @@ def main(
             escaped.append(name)
         if found is None:
             return f"ESCAPED {searches} searches of {seeds} seeds"
-        known[name] = found
+        with writing:
+            known[name] = found
+            if write:
+                write_down(known)
         return f"{found.invariant}, after {found.needed} seeds"
 
     with ThreadPoolExecutor(jobs) as pool:
         for name, told in zip(wanted, pool.map(one, wanted), strict=True):
             click.echo(f"{name:28} {told}")
-    if write:
-        ordered = {name: known[name]._asdict() for name in BUGS if name in known}
-        RECORDED.write_text(json.dumps(ordered, indent=1) + "\n")
-        page = PAGE.read_text()
-        head, rest = page.split(BEGIN)
-        PAGE.write_text(head + BEGIN + "\n" + table(known) + "\n" + END + rest.split(END)[1])
     if escaped:
         raise click.ClickException(f"escaped: {', '.join(sorted(escaped))}")
 

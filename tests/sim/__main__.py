@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import sys
 import time
 from collections.abc import Callable
@@ -54,7 +53,11 @@ def main() -> None:
 @click.option("--seeds", type=Seeds(), default="300", show_default=True, help="N, or FIRST:END.")
 @_chosen
 @click.option("--jobs", type=int, default=2, show_default=True, help="Processes.")
-@click.option("--results", type=click.Path(path_type=Path), help="Goes on with this file, and adds to it.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    help="Goes on with this file (of the same seeds), and adds to it.",
+)
 def run(seeds: range, profile: str | None, replicas: int | None, jobs: int, results: Path | None) -> None:
     """Runs a range of seeds; fails at a violation, a void schedule or a fault that never fired."""
     size = min(CHUNK_MAX, max(CHUNK_MIN, len(seeds) // CHUNKS))
@@ -85,7 +88,6 @@ def run(seeds: range, profile: str | None, replicas: int | None, jobs: int, resu
 @_chosen
 def find(seeds: range, profile: str | None, replicas: int | None) -> None:
     """Runs seeds up to the first violation; prints it as JSON. Exit code 1: there is none."""
-    logging.disable(logging.CRITICAL)
     gc.disable()
     for seed in seeds:
         if seed % campaigns.GARBAGE_EVERY == 0:
@@ -109,7 +111,6 @@ def find(seeds: range, profile: str | None, replicas: int | None) -> None:
 )
 def replay(seed: int, profile: str | None, replicas: int | None, only: str | None, wanted: str) -> None:
     """Runs one schedule again and tells what happens. Exit code 1: it breaks an invariant."""
-    logging.disable(logging.CRITICAL)
     plan = make_plan(seed, profile, replicas)
     if only:
         plan = from_words(plan, only)
@@ -126,7 +127,6 @@ def replay(seed: int, profile: str | None, replicas: int | None, only: str | Non
 @_chosen
 def shrink_command(seed: int, profile: str | None, replicas: int | None) -> None:
     """Cuts a failing schedule down and prints its trace."""
-    logging.disable(logging.CRITICAL)
     _explain(make_plan(seed, profile, replicas))
 
 
@@ -140,7 +140,6 @@ def _printer(wanted: str) -> Callable[[str], None] | None:
 
 def _explain(plan: Plan) -> None:
     """The shortest schedule found, its trace, and how to see it again."""
-    logging.disable(logging.CRITICAL)
     problem = breaks(plan)
     if problem is None:
         click.echo(f"seed {plan.seed} breaks nothing")
@@ -152,7 +151,7 @@ def _explain(plan: Plan) -> None:
         Schedule(short, lines.append).run()
     except Violation as found:
         lines.append(f"VIOLATION of {found}")
-    click.echo("\n".join(line for line in lines[-400:] if " -> " not in line))
+    click.echo("\n".join([line for line in lines if " -> " not in line][-400:]))
     command = (
         f"python -m tests.sim replay --seed {plan.seed} --profile {plan.profile} --replicas {plan.replicas}"
     )

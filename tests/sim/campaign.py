@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -70,7 +70,6 @@ class Result:
 
 def run_chunk(chunk: Chunk) -> Result:
     """Runs a chunk's schedules, violations and all."""
-    logging.disable(logging.CRITICAL)
     gc.disable()
     result, began = Result(), time.perf_counter()
     for seed in range(chunk.first, chunk.first + chunk.count):
@@ -106,7 +105,8 @@ def run_seed(seed: int, profile: str | None, replicas: int | None, result: Resul
 
 def code_digest() -> str:
     """Of all that a schedule runs."""
-    seen = hashlib.sha256()
+    planted = [finder for finder in sys.meta_path if type(finder).__module__.startswith("tests.planted")]
+    seen = hashlib.sha256(b"planted" * len(planted))
     for folder in CODE:
         paths = (ROOT / folder).rglob("*.py")
         for path in sorted(path for path in paths if "test_" not in path.name and path.name not in NOT_RUN):

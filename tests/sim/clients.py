@@ -9,7 +9,9 @@ time; an attempt ends with its node's process.
 from __future__ import annotations
 
 import random
+import traceback
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import HoldfastError, Reason
@@ -21,15 +23,19 @@ from holdfast_node.cache.results import OpResult
 from holdfast_node.reads import ReadAnswer
 
 from tests.property.cache_model import decode
-from tests.sim.oracle import WALL_MS
+from tests.sim.book import WALL_MS
+from tests.sim.violation import ANSWERED, CallerFails, Violation
 
 if TYPE_CHECKING:
     from tests.sim.cluster import SimNode
+    from tests.sim.oracle import Oracle
     from tests.sim.plan import Workload
     from tests.sim.shards import ShardCluster
 
 KEYS = tuple(b"k%02d" % i for i in range(10))
 COUNTERS = (b"n0", b"n1")
+LARGE = 1100
+"""Bytes of a value that a repeat is not told again; one in flight, so that entries fit small segments."""
 DELAY = (0.0002, 0.003)
 """Seconds between a client and a node, one way."""
 
@@ -48,6 +54,63 @@ class Pending:
         self.perhaps = False  # an attempt ended without a known outcome
 
 
+class Question:
+    """Something asked of a shard: it is answered exactly once, and in time while its process lives."""
+
+    def __init__(
+        self, cluster: ShardCluster, node: SimNode, what: str, seconds: float, judge: Callable[..., None]
+    ) -> None:
+        """seconds: its deadline from now. judge: is given the answer."""
+        self._cluster = cluster
+        self._node = node.number
+        self._what = what
+        self._judge = judge
+        self._answered = False
+        self._wait(seconds + LATE_SECONDS)
+
+    def __call__(self, *answer: Any) -> None:
+        oracle = self._cluster.oracle
+        if self._answered:
+            oracle.fail(Violation(ANSWERED, f"{self._what} is answered twice"))
+        self._answered = True
+        try:
+            self._judge(*answer)
+        except CallerFails:
+            raise
+        except Exception:  # noqa: BLE001 - the product would log it and go on
+            oracle.fail(Violation("the oracle itself", traceback.format_exc(limit=-3)))
+
+    def _wait(self, seconds: float) -> None:
+        world = self._cluster.world
+        due = world.now + seconds
+
+        def look() -> None:  # on the node's loop: it ends with the process, and waits while that is paused
+            if self._answered:
+                return
+            if world.now > due + 0.01:
+                self._wait(LATE_SECONDS)
+            else:
+                self._cluster.oracle.fail(Violation(ANSWERED, f"{self._what} has no answer"))
+
+        world.at(due, look, self._node)
+
+
+class FrameAt:
+    """The indexes at which a frame's writes took effect and the read behind them was answered; 0: not yet."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.read = 0
+
+    def check(self, oracle: Oracle, where: str) -> None:
+        if self.read and self.written:
+            oracle.check_session(f"{where}, a read behind its frame's writes", self.written, self.read)
+
+
+LATE_SECONDS = 0.3
+"""How long after its deadline an answer may come."""
+
+
 class Client:
     """See the module docstring."""
 
@@ -55,7 +118,7 @@ class Client:
         self._cluster = cluster
         self._world = cluster.world
         self._oracle = cluster.oracle
-        self._number = number
+        self.number = number
         self._rng = random.Random(f"{seed}/client {number}")
         self._workload = workload
         self._groups = tuple(cluster.groups)
@@ -110,6 +173,8 @@ class Client:
             self._write_once(group)
             return
         frame = [self._new_write(group) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
+        if rng.random() < 0.02:  # heavy enough for an entry each
+            frame += [self._new_write(group, ranges=True) for _ in range(2)]
         self._frames += 1
         self._send(group, frame)
 
@@ -117,35 +182,40 @@ class Client:
         """A unary call: no session, so it is never tried again."""
         stamp_ms = WALL_MS + self._world.now * 1000
         put = pb.Put(value=self._value())
-        message = pb.Operation(key=KEYS[-1], put=put, sequence=1, not_after_ms=int(stamp_ms + 5000))
+        number = self.number * 1_000_000 + self._values  # only the oracle looks at it
+        message = pb.Operation(key=KEYS[-1], put=put, sequence=number, not_after_ms=int(stamp_ms + 5000))
         data = message.SerializeToString()
         op = decode(data)
         assert op is not None
-        world = self._world
 
         def deliver(node: SimNode) -> None:
-            def done(outcome: Any, index: int) -> None:
-                if not isinstance(outcome, HoldfastError) and not outcome[0].error:
+            def judge(outcome: Any, index: int) -> None:
+                if isinstance(outcome, HoldfastError):
+                    if outcome.outcome is Outcome.REFUSED:
+                        self._oracle.refused(group, (b"", op.sequence), data)
+                elif not outcome[0].error:
                     self._oracle.acknowledged(group, index)
+                    self._oracle.check_unary(where, group, data, outcome[0])
                     self.acknowledged += 1
 
-            node.shard(group).write(b"", 0, [data], [op], world.now + 1, done)
+            where = f"unary call of client {self.number}, group {group}"
+            done = Question(self._cluster, node, where, 1.0, judge)
+            node.shard(group).write(b"", 0, [data], [op], node.monotonic() + 1.0, done)
 
         self._at_node(self._leader.get(group) or self._rng.choice(self._cluster.groups[group]), deliver)
 
-    def _new_write(self, group: int) -> Pending:
+    def _new_write(self, group: int, *, ranges: bool = False) -> Pending:
         self._sequence += 1
         now = self._world.now
         seconds = self._rng.choice(self._workload.patience_seconds)
         told = self._stamps.get(group)
         stamp_ms = told[0] + (now - told[1]) * 1000 if told else WALL_MS + now * 1000
-        message = self._operation(self._rng)
+        message = _delete_range(self._rng.choice(KEYS)[:2]) if ranges else self._operation(self._rng)
         message.sequence = self._sequence
         message.not_after_ms = int(stamp_ms + seconds * 1000)
         data = message.SerializeToString()
         op = decode(data)
         assert op is not None, f"a client makes operations: {message}"
-        self._oracle.books[group].invoked[(self.session, self._sequence)] = now
         pending = Pending(self._sequence, group, data, op, now + seconds)
         self.pending[self._sequence] = pending
         return pending
@@ -169,12 +239,21 @@ class Client:
                 pb.TxnOperation(key=key, put=pb.Put(value=self._value())),
                 pb.TxnOperation(key=rng.choice(COUNTERS), increment=pb.Increment(by=10)),
             ]
-            return pb.Operation(txn=pb.Txn(then=steps))
+            if dice > 0.42:  # its second step is refused where the key holds no number
+                steps.append(pb.TxnOperation(key=rng.choice(KEYS), increment=pb.Increment(by=1)))
+            compares = [pb.Compare(key=key, exists=True)] if dice > 0.43 else []
+            return pb.Operation(txn=pb.Txn(compares=compares, then=steps, otherwise=steps[:1]))
         if dice < 0.45:
-            return pb.Operation(delete=pb.Delete(range=pb.KeyRange(prefix=key[:2])))
+            return _delete_range(key[:2])
         put = pb.Put(value=self._value(), return_previous=dice > 0.9)
         if dice < 0.45 + self._workload.ttls:
             put.ttl_ms = self._ttl_ms()
+        elif dice > 0.97 and not any(len(pending.data) > LARGE for pending in self.pending.values()):
+            put.value += b"y" * LARGE
+        elif dice > 0.94:
+            put.if_absent = True
+        elif dice > 0.92:
+            put.if_present = True
         return pb.Operation(key=key, put=put)
 
     def _ttl_ms(self) -> int:
@@ -182,7 +261,7 @@ class Client:
 
     def _value(self) -> bytes:
         self._values += 1
-        return b"c%d.%d.%d" % (self._number, self._life, self._values) + b"x" * self._rng.choice((0, 10, 90))
+        return b"c%d.%d.%d" % (self.number, self._life, self._values) + b"x" * self._rng.choice((0, 10, 90))
 
     def _send(self, group: int, frame: list[Pending]) -> None:
         """One attempt at some node; its answer, its refusal or its timeout comes once."""
@@ -213,9 +292,16 @@ class Client:
                 self._failed(group, frame, outcome)
 
         self._at_node(number, lambda node: self._deliver_write(node, group, session, frame, below, ended))
+        if rng.random() < self._workload.again:  # what lay in some queue comes too, after it is forgotten
+            for pending in frame:
+                pending.perhaps = True
+            late, where = rng.choice((0.02, 0.1, 0.4, 1.0)), rng.choice(self._cluster.groups[group])
+            self._at_node(
+                where, lambda node: self._deliver_write(node, group, session, frame, below, _nobody), late
+            )
         world.at(world.now + self._workload.attempt_seconds, lambda: ended(None, 0, 0))
 
-    def _at_node(self, number: int, act: Any) -> None:
+    def _at_node(self, number: int, act: Callable[[SimNode], None], late: float = 0.0) -> None:
         """Runs `act` at a node after the way there, if its process is up then."""
         node = self._cluster.nodes[number]
 
@@ -223,7 +309,7 @@ class Client:
             if node.driver is not None and node.machines:
                 act(node)
 
-        self._world.at(self._world.now + self._rng.uniform(*DELAY), arrive, number)
+        self._world.at(self._world.now + late + self._rng.uniform(*DELAY), arrive, number)
 
     def _deliver_write(
         self, node: SimNode, group: int, session: bytes, frame: list[Pending], below: int, ended: Any
@@ -232,25 +318,32 @@ class Client:
         shard, world = node.shard(group), self._world
         back = self._rng.uniform(*DELAY)
 
-        def done(outcome: Any, index: int) -> None:
+        frame_at = FrameAt()
+
+        def judge(outcome: Any, index: int) -> None:
             if not isinstance(outcome, HoldfastError) and any(
                 isinstance(result, OpResult) and not result.error for result in outcome
             ):
                 self._oracle.acknowledged(group, index)
+                frame_at.written = index
+                frame_at.check(self._oracle, where)
             stamp_ms = shard.stamp_ms()
             world.at(world.now + back, lambda: ended(outcome, stamp_ms, index))
             if self.failing_callbacks:
                 self.failing_callbacks -= 1
                 self.failed_callbacks += 1
-                raise RuntimeError("a caller's callback fails")
+                raise CallerFails
 
+        seconds = self._workload.attempt_seconds * self._rng.choice((0.6, 2.0))
+        where = f"frame {[p.sequence for p in frame]} of client {self.number} at node {node.number}"
         write = shard.write(
-            session, below, [p.data for p in frame], [p.op for p in frame],
-            world.now + self._workload.attempt_seconds * 2, done,
+            session, below, [p.data for p in frame], [p.op for p in frame], node.monotonic() + seconds,
+            Question(self._cluster, node, where, seconds, judge),
         )  # fmt: skip
         if self._rng.random() < 0.2:  # a read behind the writes of its own frame
             key = frame[-1].op.key or KEYS[0]
-            self._ask(node, group, Level.SESSION, [_get(key)], after=write)
+            level = self._rng.choice((Level.SESSION, Level.BOUNDED))
+            self._ask(node, group, level, [_get(key)], after=write, frame_at=frame_at)
 
     def _failed(self, group: int, frame: list[Pending], outcomes: list[OpResult | HoldfastError]) -> None:
         """Settles what has an outcome; tries the rest again."""
@@ -270,7 +363,7 @@ class Client:
         if self.pending.pop(pending.sequence, None) is None:
             return
         name = (self.session, pending.sequence)
-        where = f"client {self._number}, group {pending.group}"
+        where = f"client {self.number}, group {pending.group}"
         self._oracle.check_result(where, pending.group, name, result)
         self.outcomes["done" if not result.error else Reason(result.error).name] += 1
         if not result.error:
@@ -330,17 +423,22 @@ class Client:
         self._at_node(number, lambda node: self._ask(node, group, level, ops, least=least))
 
     def _ask(
-        self, node: SimNode, group: int, level: Level, ops: list[Op], least: int = 0, after: Any = None
-    ) -> None:
-        """At the node: asks the shard; the value is judged where it is taken."""
+        self, node: SimNode, group: int, level: Level, ops: list[Op], least: int = 0, after: Any = None,
+        frame_at: FrameAt | None = None,
+    ) -> None:  # fmt: skip
+        """At the node: asks the shard; the value is judged where it is taken.
+
+        least: what was applied somewhere when the client began to ask. after, frame_at: the writes of its
+        frame, and at which indexes they took effect and it was answered.
+        """
         world, oracle, life = self._world, self._oracle, self._life
         shard, needed = node.shard(group), self._seen[group]
         token = Token("", [TokenEntry(*shard.entry.span(), group, needed)]) if needed else None
         bound_ms = self._rng.choice((30, 100, 400))
         or_linearizable = self._rng.random() < 0.5
-        where = f"{level.name} read of client {self._number} at node {node.number}, group {group}"
+        where = f"{level.name} read of client {self.number} at node {node.number}, group {group}"
 
-        def done(answer: ReadAnswer | HoldfastError) -> None:
+        def judge(answer: ReadAnswer | HoldfastError) -> None:
             if isinstance(answer, HoldfastError):
                 self.read["refused"] += 1
                 return
@@ -355,9 +453,11 @@ class Client:
                 oracle.check_bounded(where, group, bound_ms, index)
             if answer.age_ms is not None and answer.level is not Level.LINEARIZABLE:
                 oracle.check_bounded(where, group, answer.age_ms, index)
+            if frame_at is not None:
+                frame_at.read = index
+                frame_at.check(oracle, where)
             for op, result in zip(ops, answer.results, strict=True):
-                if isinstance(result, OpResult):
-                    oracle.check_read(where, group, op, result, index)
+                oracle.check_read(where, group, op, result, index)
 
             def told() -> None:
                 if self._life == life:
@@ -365,7 +465,17 @@ class Client:
 
             world.at(world.now + DELAY[1], told)
 
-        shard.read(level, bound_ms, or_linearizable, ops, token, world.now + 1.0, done, after)
+        seconds = self._rng.choice((0.1, 0.4, 1.0))
+        done = Question(self._cluster, node, where, seconds, judge)
+        shard.read(level, bound_ms, or_linearizable, ops, token, node.monotonic() + seconds, done, after)
+
+
+def _delete_range(prefix: bytes) -> pb.Operation:
+    return pb.Operation(delete=pb.Delete(range=pb.KeyRange(prefix=prefix)))
+
+
+def _nobody(outcome: Any, stamp_ms: int, index: int) -> None:
+    """Hears an answer that the client no longer waits for."""
 
 
 LEVELS = (Level.LINEARIZABLE, Level.SESSION, Level.BOUNDED, Level.ANY)

@@ -11,7 +11,6 @@ from holdfast_raft.group import Group
 from holdfast_raft.machine import StateMachine
 from holdfast_raft.replication import LogLimits
 from holdfast_raft.sim import SimClock, SimDisk, SimNetwork, SimRunner, SimTransport, World, usual_seconds
-from holdfast_raft.snapshots import FOLDER as SNAPSHOTS
 from holdfast_raft.snapshots import SnapshotStore
 from holdfast_raft.wal import Wal, WalOptions
 
@@ -97,14 +96,14 @@ class SimNode:
         self.kill()
         self.disk.lose_power()
 
-    def durable_snapshots(self, group: int) -> list[int]:
-        """Indexes of the group's snapshots that outlast a loss of power."""
-        names = self.disk.durable_names(f"{SNAPSHOTS}/{group}/")
-        return [int(name.split("/")[-1].split("-")[0]) for name in names if name.endswith(".snap")]
-
     def group(self, group: int = 2) -> Group:
         assert self.driver is not None
         return self.driver.groups[group]
+
+    def monotonic(self) -> float:
+        """The clock of its process, which deadlines go by."""
+        assert self.driver is not None
+        return self.driver.clock.monotonic()
 
     def shard(self, group: int) -> Shard:
         machine = self.machines[group]
@@ -127,8 +126,11 @@ class Cluster:
         groups: tuple[int, ...] = (2,),
         log_limits: LogLimits | None = None,
         wal_options: WalOptions | None = None,
+        own_monotonics: bool = False,
     ) -> None:
+        """own_monotonics: see World; deadlines must then go by `SimNode.monotonic`."""
         self.world = World(seed)
+        self.world.own_monotonics = own_monotonics
         self.network = SimNetwork(self.world)
         self.promises = Promises()
         self.network.observe = self.promises.observe
@@ -182,7 +184,7 @@ class Cluster:
     def propose(self, node: SimNode, data: bytes, group: int = 2, timeout: float = 5.0) -> list[object]:
         """Proposes; the outcome appears in the returned list."""
         outcome: list[object] = []
-        node.group(group).propose(data, None, self.world.now + timeout, outcome.append)
+        node.group(group).propose(data, None, node.monotonic() + timeout, outcome.append)
         return outcome
 
     def write(self, data: bytes, group: int = 2, within: float = 5.0) -> object:

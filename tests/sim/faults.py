@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from holdfast_node.cache.commands import Run, encode_batch
-from holdfast_raft.sim import MachineGone, SimDisk
+from holdfast_node.cache.policy import Eviction, Policy
+from holdfast_raft.sim import MachineGone, SimDisk, usual_seconds
 
-from tests.sim.oracle import WALL_MS
+from tests.sim.book import WALL_MS
 
 if TYPE_CHECKING:
     from tests.sim.cluster import SimNode
@@ -97,9 +98,9 @@ def _crash_loop(schedule: Schedule, act: Act) -> Heal | None:
 def _crash_point(schedule: Schedule, act: Act) -> Heal | None:
     """The node ends right before or after one of its next disk calls; perhaps while it starts, or again."""
     node, rng = schedule.target(act), random.Random(act.how)
-    if node.driver is None:
-        return None
     disk = node.disk
+    if node.driver is None or disk.fail is not None or disk.after is not None:
+        return None
 
     def arm(calls: tuple[str, ...], folders: tuple[str, ...], left: int) -> None:
         after, power = rng.random() < 0.5, rng.random() < 0.7
@@ -142,6 +143,7 @@ def _crash_point(schedule: Schedule, act: Act) -> Heal | None:
 
 
 NAMES = ("create", "rename", "unlink", "sync_dir")
+ROOMY = SimDisk(random.Random(0)).space
 CHANGES = ("write", "sync", *NAMES)
 READS = frozenset(("open", "read"))
 
@@ -257,11 +259,10 @@ def _slow_link(schedule: Schedule, act: Act) -> Heal | None:
 def _slow_disk(schedule: Schedule, act: Act) -> Heal | None:
     node = schedule.target(act)
     thread = ("wal", "files")[act.how % 2]
-    before = node.seconds[thread]
     node.seconds[thread] = ((0.005, 0.03), (0.05, 0.1), (0.2, 0.4))[act.how % 3]
 
     def heal() -> None:
-        node.seconds[thread] = before
+        node.seconds[thread] = usual_seconds()[thread]
 
     return heal
 
@@ -269,18 +270,19 @@ def _slow_disk(schedule: Schedule, act: Act) -> Heal | None:
 def _eio(schedule: Schedule, act: Act) -> Heal | None:
     """One of the next writes, syncs or renames fails. The process ends; the page cache tells lies."""
     node, rng = schedule.target(act), random.Random(act.how)
-    if node.driver is None:
+    disk, faulty = node.disk, schedule.cluster.oracle.disk_faulty
+    if node.driver is None or disk.fail is not None or disk.after is not None:
         return None
-    left, disk = rng.randint(1, 6), node.disk
-    schedule.cluster.oracle.disk_faulty.add(node.number)
+    left, reads = rng.randint(1, 6), rng.random() < 0.3
 
     def fail(what: str, path: str) -> None:
         nonlocal left
-        if what in READS:
+        if (what in READS) != reads or (reads and not path.startswith("snapshots")):
             return
         left -= 1
         if left == 0:
             schedule.fired["eio"] += 1
+            faulty.add(node.number)
             raise OSError(errno.EIO, "Input/output error", path)
 
     disk.fail = fail
@@ -291,6 +293,7 @@ def _eio(schedule: Schedule, act: Act) -> Heal | None:
         if node.driver is None:
             node.lose_power()
             schedule.start(node)
+        faulty.discard(node.number)
 
     return heal
 
@@ -299,13 +302,20 @@ def _full(schedule: Schedule, act: Act) -> Heal | None:
     """No more room than is used now, and perhaps a little; the node may start on a full disk."""
     node = schedule.target(act)
     disk = node.disk
-    before, disk.space = disk.space, disk.used() + act.how % 3 * 5000
+    disk.space = disk.used() + act.how % 3 * 3000
     if act.how % 4 == 0:
         node.kill()
         schedule.later(0.02, lambda: schedule.start(node))
 
+    elif node.driver is not None:
+        for group in node.driver.groups.values():
+            group.want_snapshot()
+    refusals = disk.refusals
+    schedule.fired["full"] -= 1  # counted when a call has found no room
+
     def heal() -> None:
-        disk.space = before
+        schedule.fired["full"] += disk.refusals > refusals
+        disk.space = ROOMY
 
     return heal
 
@@ -317,7 +327,7 @@ def _transfer(schedule: Schedule, act: Act) -> Heal | None:
         for group in cluster.groups:
             if node.driver is not None and group in node.driver.groups and node.group(group).is_leader:
                 to = act.target or None
-                node.group(group).transfer(to, cluster.world.now + 0.5, lambda _: None)
+                node.group(group).transfer(to, node.monotonic() + 0.5, lambda _: None)
                 fired = True
     return _nothing if fired else None
 
@@ -339,7 +349,7 @@ def _ping_pong(schedule: Schedule, act: Act) -> Heal | None:
 
     def transfer(node: SimNode, to: SimNode) -> None:
         if node.driver is not None:
-            node.group(number).transfer(to.number, cluster.world.now + 0.3, lambda _: None)
+            node.group(number).transfer(to.number, node.monotonic() + 0.3, lambda _: None)
 
     schedule.later(0.01, lambda: transfer(first, second))
     schedule.later(0.03 + act.how % 5 * 0.02, lambda: transfer(second, first))
@@ -380,7 +390,7 @@ def _clock(schedule: Schedule, act: Act) -> Heal | None:
         for group in cluster.groups:
             leader = cluster.leader(group)
             if leader is not None and leader.number != number:
-                leader.group(group).transfer(number, cluster.world.now + 0.3, lambda _: None)
+                leader.group(group).transfer(number, leader.monotonic() + 0.3, lambda _: None)
         schedule.later(0.002 + act.how % 11 * 0.001, leap)
 
     def drift(left: int) -> None:
@@ -402,7 +412,7 @@ def _poison(schedule: Schedule, act: Act) -> Heal | None:
     garbage = (b"", b"\xff" * 9, b"\x08\x01", b"\x08\x05\x12\x01k\xa2\x06\x03abc")[act.how % 4]
     stamp_ms = leader.shard(group).stamp_ms() or WALL_MS
     entry = encode_batch(stamp_ms, [Run((b"", b"p" * 16)[act.how % 2], act.how % 3, [garbage, garbage])])
-    leader.group(group).propose(entry, None, cluster.world.now + 1, lambda _: None)
+    leader.group(group).propose(entry, None, leader.monotonic() + 1, lambda _: None)
     return _nothing
 
 
@@ -418,14 +428,23 @@ def _crash_client(schedule: Schedule, act: Act) -> Heal | None:
     return _nothing
 
 
+def _policy(schedule: Schedule, act: Act) -> Heal | None:
+    """The settings change: nodes that start from now on want another budget, or never evict."""
+    cluster = schedule.cluster
+    cluster.policy = (Policy(600), Policy(900, Eviction.NOEVICT), Policy(2500))[act.how % 3]
+    node = schedule.target(act)
+    node.kill()
+    return lambda: schedule.start(node)
+
+
 def _wipe(schedule: Schedule, act: Act) -> Heal | None:
     """A minority's disks are lost for good. Such a node has no replicas, whatever it is told."""
     cluster = schedule.cluster
     node = schedule.target(act)
-    if len(cluster.wiped | {node.number}) > (len(cluster.nodes) - 1) // 2:
+    if len({*cluster.wiped, node.number}) > (len(cluster.nodes) - 1) // 2:
         return None
-    cluster.wiped.add(node.number)
     node.kill()
+    cluster.wiped.setdefault(node.number, node.disk)
     node.disk = SimDisk(random.Random(act.how))
     return lambda: schedule.start(node)
 
@@ -453,5 +472,6 @@ FAULTS: dict[str, Fault] = {
     "poison": _poison,
     "callback": _callback,
     "crash-client": _crash_client,
+    "policy": _policy,
     "wipe": _wipe,
 }

@@ -1,8 +1,7 @@
 """What must hold, whatever happens: judged from outside while a schedule runs.
 
-A GroupBook knows one group over all its replicas and all their lives: every entry that was ever in a log,
-what was applied where, and what an obvious model of the cache (tests/property/cache_model.py) makes of
-it. The Oracle looks at the replicas after every event and at every answer.
+What is known of each group is its GroupBook's (book.py). The Oracle looks at the replicas after every
+event and at every answer.
 
 The first violation is kept and raised by `look`, which the world calls after each event: raised where it
 is found it would pass through the product's own error handling.
@@ -10,220 +9,29 @@ is found it would pass through the product's own error handling.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+import logging
+import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from holdfast_node.cache import commands
-from holdfast_node.cache.op import GET, Op
-from holdfast_node.cache.policy import Policy
+from holdfast_node.cache.op import Op
 from holdfast_node.cache.results import OpResult
-from holdfast_node.cache.state import State
+from holdfast_raft.snapshots import FOLDER as SNAPSHOTS
+from holdfast_raft.snapshots import SnapshotDamaged
 
-from tests.property.cache_model import Model, bare, decode
 from tests.sim import violation as rule
-from tests.sim.violation import Violation
+from tests.sim.book import GroupBook, Name
+from tests.sim.violation import CallerFails, Violation
 
 if TYPE_CHECKING:
     from holdfast_raft.group import Group
+    from holdfast_raft.sim import SimDisk
 
-    from tests.sim.cluster import Cluster, SimNode
+    from tests.sim.cluster import SimNode
+    from tests.sim.shards import ShardCluster
 
-Name = tuple[bytes, int]
-"""(session, sequence) of an operation."""
-
-DIGEST_EVERY = 16
-"""Entries between two digests of a replica's state."""
 AGES_EVERY = 8
 """Events of a node between two looks at the ages it claims."""
-WALL_MS = 1_790_000_000_000
-"""What a right wall clock shows at the world's zero."""
-TTL_SLACK_MS = 15
-"""Stamps are whole ms, and the group's clock may run 1 % fast."""
-
-
-class GroupBook:
-    """See the module docstring."""
-
-    def __init__(self, group: int) -> None:
-        self.group = group
-        self.entries: dict[tuple[int, int], tuple[int, bytes]] = {}  # (index, term) -> (term before, entry)
-        self.agreed: dict[int, tuple[int, bytes]] = {}  # index -> (term, entry) as first applied
-        self.leaders: dict[int, int] = {}  # term -> node
-        self.applied_max = 0
-        self.applied_max_term = 0
-        self.model = Model(Policy())
-        self.model_index = 0
-        self._prints: dict[int, tuple[int, ...]] = {}
-        self._results: dict[int, list[list[OpResult]]] = {}
-        self._digests: dict[int, str] = {}
-        self._versions: dict[bytes, tuple[list[int], list[tuple[int, bytes | None]]]] = {}
-        self.executed: dict[Name, OpResult] = {}
-        self._unary: set[bytes] = set()
-        self.refused: set[Name] = set()
-        self.invoked: dict[Name, float] = {}
-        self._ttl_since: dict[bytes, tuple[float, int, float]] = {}  # key -> (seconds, ms, ms)
-        self._acked_at: list[float] = []
-        self._acked_index: list[int] = []  # the highest up to then
-        self.expired = self.evicted = 0
-
-    # ---- logs ----------------------------------------------------------------------------------------
-
-    def appended(self, index: int, term: int, term_before: int, entry: bytes, node: int) -> None:
-        """A log holds the entry at (index, term) behind one of `term_before`."""
-        known = self.entries.setdefault((index, term), (term_before, entry))
-        if known[0] != term_before or known[1] != entry:
-            raise Violation(
-                rule.LOG_MATCHING,
-                f"node {node} holds another entry, or behind another, at index {index} of term {term}"
-                f" in group {self.group}",
-            )
-
-    # ---- what is applied -----------------------------------------------------------------------------
-
-    def applied(
-        self, node: int, index: int, term: int, data: bytes, results: Sequence[list[OpResult]],
-        state: State, now: float,
-    ) -> None:  # fmt: skip
-        """A replica applied an entry; `results` and `state` are what came of it."""
-        where = f"node {node}, group {self.group}, index {index}"
-        known = self.agreed.get(index)
-        if known is None:
-            if index <= self.model_index:
-                raise Violation(rule.ONE_COMMAND, f"{where}: others applied no entry there")
-            self.agreed[index] = (term, data)
-            self._first(where, index, data, results, now)
-        elif known != (term, data):
-            raise Violation(rule.ONE_COMMAND, f"{where}: term {term}, others applied one of term {known[0]}")
-        expected = self._results[index]
-        if expected != results and _bare(expected) != _bare(results):
-            raise Violation(rule.SAME_STATE, f"{where}: answered {results}, the model {expected}")
-        if self._prints[index] != _print(state):
-            raise Violation(
-                rule.SAME_STATE,
-                f"{where}: (revision, stamp, keys, bytes, deadline) {_print(state)},"
-                f" the model has {self._prints[index]}",
-            )
-        if index % DIGEST_EVERY == 0:
-            self.check_digest(where, index, state)
-
-    def check_digest(self, where: str, index: int, state: State) -> None:
-        digest = state.digest()
-        if self._digests.setdefault(index, digest) != digest:
-            raise Violation(rule.SAME_STATE, f"{where}: the digest is not the other replicas'")
-
-    def check_contents(self, where: str, state: State) -> None:
-        """The whole state against the model, where nothing was applied since."""
-        held = {item.key: (item.value, item.revision) for item in state.scan(limit=10**6).items}
-        expected = {key: (item.value, item.revision) for key, item in self.model.keys.items()}
-        if held != expected:
-            raise Violation(rule.SAME_STATE, f"{where}: the keys are not the model's")
-
-    def _first(
-        self, where: str, index: int, data: bytes, results: Sequence[list[OpResult]], now: float
-    ) -> None:
-        """Nobody had applied this entry: what it does is worked out once more."""
-        model = self.model
-        seen = len(model.events)
-        opened = commands.decode_entry(data)
-        # Before the model judges: a repeat that executes again is named for what it is.
-        new: list[tuple[float, Op]] = []
-        for run, answers in zip(opened.runs, results, strict=False):
-            new += self._execute(where, run, answers)
-        self._results[index] = model.apply(data)
-        self.model_index = index
-        held = model.keys
-        deadline = min((h.deadline for h in held.values() if h.deadline), default=0)
-        self._prints[index] = (model.revision, model.stamp, len(held), model.bytes(), deadline)
-        for kind, key, *_ in model.events[seen:]:
-            indexes, versions = self._versions.setdefault(key, ([], []))
-            indexes.append(index)
-            versions.append((held[key].revision, held[key].value) if key in held else (0, None))
-            if kind == "EXPIRED":
-                self.expired += 1
-                self._check_expiry(where, key, now)
-            elif kind == "EVICTED":
-                self.evicted += 1
-        for started, op in new:
-            # A group's clock that lags behind may step forward later, where the contract counts by it.
-            lag_ms = max(0.0, WALL_MS + started * 1000 - model.stamp)
-            self._ttl_since[op.key] = (started, op.ttl_ms, lag_ms)
-
-    def _execute(self, where: str, run: commands.Run, answers: list[OpResult]) -> Iterator[tuple[float, Op]]:
-        """Notes what takes effect; yields those that begin a time to live, with when they were asked for."""
-        for operation, answer in zip(run.operations, answers, strict=True):
-            if answer.error:
-                continue
-            op = decode(operation)
-            assert op is not None, f"{where}: what is no operation has taken effect"
-            if not run.session:
-                if operation in self._unary:
-                    raise Violation(rule.EXACTLY_ONCE, f"{where}: {op} has no session and executes twice")
-                self._unary.add(operation)
-                continue
-            name = (run.session, op.sequence)
-            first = self.executed.get(name)
-            if first is not None and first != answer:
-                raise Violation(rule.EXACTLY_ONCE, f"{where}: {op} executed: {first}, and again: {answer}")
-            if name in self.refused:
-                raise Violation(rule.EXACTLY_ONCE, f"{where}: {op} executes, its client was told it did not")
-            if first is None:
-                self.executed[name] = answer
-                if op.ttl_ms:
-                    yield self.invoked[name], op
-
-    def _check_expiry(self, where: str, key: bytes, now: float) -> None:
-        since = self._ttl_since.get(key)
-        if since is None:
-            return
-        started, ttl_ms, lag_ms = since
-        lived_ms = (now - started) * 1000
-        if lived_ms < ttl_ms * 0.99 - TTL_SLACK_MS - lag_ms:
-            raise Violation(rule.TTL_EARLY, f"{where}: {key!r} of {ttl_ms} ms went after {lived_ms:.0f} ms")
-
-    # ---- what is answered ----------------------------------------------------------------------------
-
-    def acknowledged(self, index: int, now: float) -> None:
-        """A client was told of a write at `index`, or of a read up to it that all later ones must see."""
-        self._acked_at.append(now)
-        self._acked_index.append(max(index, self._acked_index[-1] if self._acked_index else 0))
-
-    def acknowledged_before(self, when: float) -> int:
-        """The index that a state as old as that must have."""
-        count = bisect_left(self._acked_at, when)
-        return self._acked_index[count - 1] if count else 0
-
-    def value_at(self, key: bytes, index: int) -> tuple[int, bytes | None]:
-        """(revision, value) of a key once everything up to `index` is applied."""
-        indexes, versions = self._versions.get(key, ([], []))
-        count = bisect_right(indexes, index)
-        return versions[count - 1] if count else (0, None)
-
-    def check_read(self, where: str, op: Op, result: OpResult, index: int) -> None:
-        """The result of a Get or Scan of the state at `index`."""
-        if op.kind == GET:
-            if (result.revision, result.value) != self.value_at(op.key, index):
-                raise Violation(
-                    rule.ANSWERS,
-                    f"{where}: {op.key!r} read at index {index} as {result.revision} {result.value!r},"
-                    f" the log says {self.value_at(op.key, index)}",
-                )
-            return
-        assert op.range is not None
-        assert result.page is not None
-        got = {item.key: (item.revision, item.value) for item in result.page.items}
-        expected = {key: self.value_at(key, index) for key in self._versions if key in op.range}
-        expected = {key: version for key, version in expected.items() if version[1] is not None}
-        if got != expected:
-            raise Violation(rule.ANSWERS, f"{where}: a scan at index {index} is not what the log says")
-
-    def check_result(self, where: str, name: Name, result: OpResult) -> None:
-        """A client is told this about its operation."""
-        if result.error:
-            return
-        executed = self.executed.get(name)
-        if executed is None or executed != result:
-            raise Violation(rule.ANSWERS, f"{where}: {name[1]} answered {result}, the log says {executed}")
 
 
 # Read where the engine keeps them, after every event: its properties took a fifth of a schedule's time.
@@ -245,10 +53,24 @@ class _View:
         self.led = -1  # the last term seen leading
 
 
+class Listener(logging.Handler):
+    """Hears what the product logs with an exception: what it caught there must be a fault's, not a defect."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        super().__init__(logging.ERROR)
+        self._oracle = oracle
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, OSError | CallerFails | SnapshotDamaged):
+            told = "".join(traceback.format_exception(error, limit=-3))
+            self._oracle.fail(Violation(rule.SWALLOWED, f"{record.getMessage()}: {told}"))
+
+
 class Oracle:
     """Looks at every replica after every event."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ShardCluster) -> None:
         self._cluster = cluster
         self.books = {group: GroupBook(group) for group in cluster.groups}
         self.found: Violation | None = None
@@ -340,11 +162,13 @@ class Oracle:
         known = book.leaders.setdefault(term, node)
         if known != node:
             raise Violation(rule.ONE_LEADER, f"nodes {known} and {node}, group {group.id}, term {term}")
-        for voter in group.engine._ballot._granted:
-            if voter != node and self._cluster.promises.voted(group.id, term, voter) != node:
-                raise Violation(
-                    rule.ELECTED, f"node {node} leads in term {term}: node {voter} never gave it that vote"
-                )
+        promises, members = self._cluster.promises, self._cluster.groups[group.id]
+        voters = {node} | {voter for voter in members if promises.voted(group.id, term, voter) == node}
+        if len(voters) * 2 <= len(members):
+            why = f"node {node} leads group {group.id} in term {term} by the votes of {sorted(voters)}"
+            raise Violation(rule.ELECTED, why)
+        if term < book.applied_max_term:
+            return  # it was elected before, and hears of it late; it can commit nothing
         index = book.applied_max
         if journal.base_index < index and journal.term_at(index) != book.applied_max_term:
             raise Violation(
@@ -381,7 +205,9 @@ class Oracle:
     def _check_durable(self, group: int, index: int, term: int, entry: bytes) -> None:
         """Counted in the bytes of the disks, not in what the WALs say of themselves."""
         holders = [
-            node.number for node in self._cluster.nodes.values() if _holds(node, group, index, term, entry)
+            node.number
+            for node in self._cluster.nodes.values()
+            if _holds(node, self._cluster.wiped, group, index, term, entry)
         ]
         if len(holders) * 2 <= len(self._cluster.groups[group]):
             self.fail(
@@ -420,11 +246,16 @@ class Oracle:
         except Violation as problem:
             self.fail(problem)
 
-    def refused(self, group: int, name: Name) -> None:
-        """A client concludes that its operation never took effect, and never will."""
+    def check_unary(self, where: str, group: int, data: bytes, result: OpResult) -> None:
+        executed = self.books[group].unary.get(data)
+        if executed != result:
+            self.fail(Violation(rule.ANSWERS, f"{where}: answered {result}, the log says {executed}"))
+
+    def refused(self, group: int, name: Name, data: bytes = b"") -> None:
+        """A client concludes that its operation never took effect, and never will. data: of a unary call."""
         book = self.books[group]
         book.refused.add(name)
-        if name in book.executed:
+        if name in book.executed or data in book.unary:
             self.fail(
                 Violation(
                     rule.EXACTLY_ONCE, f"group {group}: {name[1]} executed, its client is told it did not"
@@ -432,7 +263,9 @@ class Oracle:
             )
 
 
-def _holds(node: SimNode, group: int, index: int, term: int, entry: bytes) -> bool:
+def _holds(
+    node: SimNode, wiped: Mapping[int, SimDisk], group: int, index: int, term: int, entry: bytes
+) -> bool:
     """Whether a disk keeps the entry through a loss of power, in a log that holds it."""
     if node.driver is not None and group in node.driver.groups:
         journal = node.driver.groups[group].journal
@@ -440,14 +273,9 @@ def _holds(node: SimNode, group: int, index: int, term: int, entry: bytes) -> bo
             return journal.base_index >= index
         if index <= journal.base_index:
             return True
-    if node.disk.durable_contains("wal/", entry):
+    # A disk that was lost since counts: what its node had confirmed was true.
+    disk = wiped.get(node.number, node.disk)
+    if disk.durable_contains("wal/", entry):
         return True
-    return any(found >= index for found in node.durable_snapshots(group))
-
-
-def _print(state: State) -> tuple[int, ...]:
-    return (state.revision, state.stamp_ms, state.key_count, state.byte_count, state.next_deadline() or 0)
-
-
-def _bare(results: Sequence[Sequence[OpResult]]) -> list[list[OpResult]]:
-    return [[bare(result) for result in run] for run in results]
+    names = disk.durable_names(f"{SNAPSHOTS}/{group}/")
+    return any(int(name.split("/")[-1].split("-")[0]) >= index for name in names if name.endswith(".snap"))

@@ -42,6 +42,7 @@ class Workload(NamedTuple):
         think_seconds: mean pause between two acts of a client.
         patience_seconds: choices of how long a write may take in all.
         attempt_seconds: how long a client waits for one answer.
+        again: share of frames that come once more, later, perhaps to another node.
         read_backs: share of acknowledged writes whose key is read at once, linearizably, at some node.
     """
 
@@ -52,6 +53,7 @@ class Workload(NamedTuple):
     think_seconds: float = 0.08
     patience_seconds: tuple[float, ...] = (0.8, 2.0)
     attempt_seconds: float = 0.3
+    again: float = 0.08
     read_backs: float = 0.1
 
 
@@ -80,7 +82,7 @@ class Profile(NamedTuple):
     wal: WalOptions = WalOptions(segment_bytes=32 << 10, segments_max=4)
 
 
-OFTEN = LogLimits(snapshot_after_bytes=700, trailing_bytes=200)
+OFTEN = LogLimits(snapshot_after_bytes=700, trailing_bytes=0)
 CRASHES = {
     "kill": 4, "power": 4, "kill-all": 1, "power-all": 2, "crash-loop": 1, "crash-point": 5,
     "crash-client": 1,
@@ -94,16 +96,16 @@ PROFILES = {
         {"eio": 3, "full": 3, "slow-disk": 4, "power": 3, "crash-point": 6, "isolate": 1, "snapshot": 2,
          "kill": 1},
         log_limits=LogLimits(snapshot_after_bytes=6000, trailing_bytes=1000),
-        wal=WalOptions(segment_bytes=8 << 10, segments_max=2),
+        wal=WalOptions(segment_bytes=24 << 10, segments_max=2),
     ),
     "snapshots": Profile(
         {
             "snapshot": 4, "isolate": 4, "cut": 2, "power": 2, "kill": 2, "crash-point": 9, "transfer": 2,
-            "slow-disk": 3, "slow-link": 2, "pause": 1,
+            "slow-disk": 3, "slow-link": 2, "pause": 1, "reset": 3,
         },
         Workload(think_seconds=0.06, reads=0.3),
         log_limits=OFTEN,
-        wal=WalOptions(segment_bytes=8 << 10, segments_max=2),
+        wal=WalOptions(segment_bytes=24 << 10, segments_max=2),
     ),
     "reads": Profile(
         {"isolate": 4, "stall": 4, "pause": 4, "transfer": 4, "slow-link": 3, "cut": 2, "kill": 1, "power": 1,
@@ -113,7 +115,7 @@ PROFILES = {
     "cache": Profile(
         {
             "kill": 3, "power": 2, "transfer": 3, "clock": 5, "poison": 3, "callback": 4, "pause": 2,
-            "isolate": 3, "reset": 2, "snapshot": 2, "crash-client": 1,
+            "isolate": 3, "reset": 2, "snapshot": 2, "crash-client": 1, "policy": 2,
         },
         Workload(
             reads=0.3, ttls=0.35, attempt_seconds=0.08, patience_seconds=(0.25, 0.6, 2.0)
@@ -140,7 +142,7 @@ PROFILES["mixed"] = Profile(
     groups=(2, 3),
     policy=Policy(budget_bytes=1500),
     log_limits=OFTEN,
-    wal=WalOptions(segment_bytes=16 << 10, segments_max=3),
+    wal=WalOptions(segment_bytes=24 << 10, segments_max=3),
 )
 
 # How the schedules of a campaign that names none are spread.
@@ -148,12 +150,15 @@ REPLICAS = (3, 3, 5, 3, 1, 3, 5, 3)
 
 
 NEEDS_PEERS = frozenset(NETWORK) | {"transfer", "ping-pong", "wipe", "clock"}
-SURE = frozenset(("power", "power-all", "cut", "isolate", "stall", "slow-disk", "slow-link"))
+SURE = frozenset(("power", "cut", "isolate", "stall", "slow-disk", "slow-link"))
 """Faults that fire whatever state the cluster is in: three of them make a schedule count."""
 
 
 class Plan(NamedTuple):
-    """See the module docstring. `clients` and `seconds` are the profile's unless a shrinker lowered them."""
+    """See the module docstring. `clients` and `seconds` are the profile's unless a shrinker lowered them.
+
+    groups: how many a node has. pieces: how entries travel, see schedule.PIECES.
+    """
 
     seed: int
     profile: str
@@ -161,10 +166,8 @@ class Plan(NamedTuple):
     acts: tuple[Act, ...]
     clients: int
     seconds: float
-
-    def keep(self, numbers: list[int]) -> Plan:
-        """The plan with only these of its acts."""
-        return self._replace(acts=tuple(self.acts[number] for number in numbers))
+    groups: int
+    pieces: int
 
 
 def make_plan(seed: int, profile: str | None = None, replicas: int | None = None) -> Plan:
@@ -186,7 +189,11 @@ def make_plan(seed: int, profile: str | None = None, replicas: int | None = None
         )
 
     acts = [act(sure) for _ in range(3)] + [act(kinds) for _ in range(rng.randint(*what.acts) - 3)]
-    return Plan(seed, profile, replicas, tuple(sorted(acts)), what.workload.clients, what.seconds)
+    shape = random.Random(f"{seed}/shape")
+    groups, pieces = shape.choice(what.groups), shape.randrange(3)
+    return Plan(
+        seed, profile, replicas, tuple(sorted(acts)), what.workload.clients, what.seconds, groups, pieces
+    )
 
 
 def as_words(plan: Plan) -> str:

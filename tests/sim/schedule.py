@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import random
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from holdfast_raft.messages import NodeMessage
-from holdfast_raft.sim import MachineGone, SimDisk, usual_seconds
+from holdfast_raft.sim import MachineGone, usual_seconds
 
 from tests.sim import violation as rule
 from tests.sim.clients import Client
 from tests.sim.cluster import SimNode
-from tests.sim.faults import FAULTS
+from tests.sim.faults import FAULTS, ROOMY
+from tests.sim.oracle import Listener
 from tests.sim.plan import PROFILES, Act, Plan
 from tests.sim.shards import ShardCluster
 from tests.sim.violation import Violation
@@ -24,6 +25,8 @@ FAULTS_MIN = 3
 """A schedule with less than these proves nothing and does not count."""
 PATIENCE = 12.0
 """Seconds of healthy time within which writes go on and all replicas converge."""
+EXPIRY_SECONDS = 0.2
+"""By then an expire entry has done its work: contract.md promises 0.1 s while there is a leader."""
 SLICE = 0.1
 STEPS_A_SLICE = 4000
 """More events than any load here makes in that many seconds: a loop spins, or nodes talk to themselves."""
@@ -51,7 +54,7 @@ class Report:
 
 PIECES: tuple[dict[str, int], ...] = ({}, {"append_entries": 1}, {"append_entries": 2, "bulk_bytes": 300})
 """How entries travel: together, one by one, or on both lanes."""
-ROOMY = SimDisk(random.Random(0)).space
+PRODUCT = (logging.getLogger("holdfast_raft"), logging.getLogger("holdfast_node"))
 
 
 class Schedule:
@@ -65,13 +68,12 @@ class Schedule:
         self._healthy = False
         self.fired: Counter[str] = Counter()
         self.crash_points: set[tuple[str, str]] = set()
-        count = profile.groups[plan.seed % len(profile.groups)]
         self.cluster = ShardCluster(
             plan.seed,
             policy=profile.policy,
             nodes=plan.replicas,
-            groups=tuple(range(2, 2 + count)),
-            log_limits=replace(profile.log_limits, **PIECES[plan.seed % len(PIECES)]),
+            groups=tuple(range(2, 2 + plan.groups)),
+            log_limits=replace(profile.log_limits, **PIECES[plan.pieces]),
             wal_options=profile.wal,
         )
         world = self.cluster.world
@@ -88,6 +90,11 @@ class Schedule:
 
     def run(self) -> Report:
         """Raises Violation."""
+        listener = Listener(self.cluster.oracle)
+        for logger in PRODUCT:
+            logger.addHandler(listener)
+            logger.propagate = False
+            logger.setLevel(logging.ERROR)
         try:
             self._run()
         except Violation:
@@ -95,7 +102,12 @@ class Schedule:
         except Exception as error:
             raise Violation(rule.REPLICA_STOPPED, f"an exception left the product: {error!r}") from error
         finally:
-            self.say("the end")
+            for client in self.clients:
+                self.say(f"client {client.number}: {client.outcomes} {client.read}")
+            for logger in PRODUCT:
+                logger.removeHandler(listener)
+                logger.propagate = True
+                logger.setLevel(logging.NOTSET)
         return self._report()
 
     def _run(self) -> None:
@@ -119,6 +131,8 @@ class Schedule:
                 raise Violation(rule.CONVERGENCE, self._standing())
             self._run_for(0.05)
         self._compare()
+        self._run_for(EXPIRY_SECONDS)
+        self._check_expiry()
 
     def _run_for(self, seconds: float) -> None:
         world = self.cluster.world
@@ -235,6 +249,17 @@ class Schedule:
                 state = node.shard(number).state
                 book.check_contents(where, state)
                 book.check_digest(where, node.group(number).applied_index, state)
+
+    def _check_expiry(self) -> None:
+        """Nothing is overdue where a leader has had time."""
+        for number in self.cluster.groups:
+            leader = self.cluster.leader(number)
+            if leader is None:
+                continue
+            shard = leader.shard(number)
+            due, stamp_ms = shard.state.next_deadline(), shard.stamp_ms()
+            if due is not None and due + EXPIRY_SECONDS * 1000 < stamp_ms:
+                raise Violation(rule.EXPIRED_LATE, f"group {number}: due at {due}, it is {stamp_ms}")
 
     def _report(self) -> Report:
         cluster, report = self.cluster, Report()

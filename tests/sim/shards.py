@@ -14,7 +14,7 @@ from holdfast_node.cache.policy import Policy
 from holdfast_node.shard import Shard
 from holdfast_raft.machine import Builder, Image, StateMachine
 from holdfast_raft.messages import Addressed, AppendReply, SnapshotReply, VoteReply
-from holdfast_raft.sim import SimClock
+from holdfast_raft.sim import SimClock, SimDisk
 from holdfast_raft.wal import Wal
 
 from tests.sim.cluster import Cluster, SimNode
@@ -85,6 +85,9 @@ class WatchedWal(Wal):
 
     watcher: Callable[[int, int, int, bytes], None] | None = None
 
+    def _new_id(self) -> bytes:
+        return b"simulated WAL id"
+
     def entry(self, group: int, index: int, term: int, data: bytes) -> int:
         if self.watcher is not None:
             self.watcher(group, index, term, data)
@@ -106,12 +109,12 @@ class ShardCluster(Cluster):
         }
         self.groups = dict.fromkeys(groups, tuple(members))
         self.oracle = Oracle(self)
-        self.wiped: set[int] = set()
-        """Nodes that lost their disks."""
+        self.wiped: dict[int, SimDisk] = {}
+        """Nodes that lost their disks, with what was on them."""
         self.taken = self.installed = 0
         """Snapshots of live replicas."""
         self.say: Callable[[str], None] | None = None
-        super().__init__(seed, nodes=nodes, groups=groups, **limits)
+        super().__init__(seed, nodes=nodes, groups=groups, own_monotonics=True, **limits)
         self.world.after = self.oracle.look
 
     def make_machine(self, node: SimNode, group: int) -> StateMachine:
@@ -141,14 +144,14 @@ class ShardCluster(Cluster):
         for number, found in wal.recovered.items():
             before = found.base[1]
             for data, index, term in found.entries:
-                books[number].appended(index, term, before, data, node.number)
+                books[number].appended(index, term, before, data, node.number, self.world.now)
                 before = term
 
         def watch(group: int, index: int, term: int, data: bytes) -> None:
             assert node.driver is not None
             before = node.driver.groups[group].journal.last_term
             try:
-                books[group].appended(index, term, before, data, node.number)
+                books[group].appended(index, term, before, data, node.number, self.world.now)
             except Violation as problem:
                 self.oracle.fail(problem)
 

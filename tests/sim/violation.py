@@ -36,9 +36,16 @@ ANSWERS = "answers are the log's"
 LINEARIZABLE = "linearizable reads"
 SESSION = "session reads"
 BOUNDED = "bounded reads"
+ANSWERED = "asked once, answered once, in time"
+SWALLOWED = "no exception is swallowed"
+EXPIRED_LATE = "what is due expires"
 EXACTLY_ONCE = "exactly once"
 TTL_EARLY = "TTL never early"
 REPLICA_STOPPED = "no replica stops"
 SPIN = "no loop spins"
 CONVERGENCE = "all converge"
 LIVENESS = "writes go on after healing"
+
+
+class CallerFails(RuntimeError):
+    """A caller's callback that raises, as a cancelled future does. No defect of the product."""
