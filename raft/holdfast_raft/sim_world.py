@@ -57,6 +57,7 @@ class World:
         self._order = itertools.count()
         self._boots: defaultdict[int, int] = defaultdict(int)
         self._paused: dict[int, list[tuple[float, int, _Event]]] = {}
+        self._resumed_at: defaultdict[int, float] = defaultdict(float)
 
     def rng_of(self, part: str) -> random.Random:
         """The generator of one part of this world."""
@@ -129,11 +130,17 @@ class World:
 
     def resume(self, node: int) -> None:
         """SIGCONT: what waited runs now, in order."""
+        if node in self._paused:
+            self._resumed_at[node] = self.now
         for item in self._paused.pop(node, []):
             heappush(self._events, item)  # at its old time: before all that came later
 
     def is_paused(self, node: int) -> bool:
         return node in self._paused
+
+    def resumed_at(self, node: int) -> float:
+        """When it was last let go on; 0: never."""
+        return self._resumed_at[node]
 
 
 class SimClock:

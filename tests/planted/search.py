@@ -49,6 +49,8 @@ def search(name: str, seeds: int, searches: int) -> Found | None:
         found = json.loads(ran.stdout) if ran.returncode == 0 else None
         if found is None and ran.returncode != 1:
             raise click.ClickException(f"{name}: {ran.stderr[-2000:]}")
+        if found is not None:
+            _needs_the_bug(name, found["seed"])
         needed.append(found["ran"] if found else 0)
         first = first or found
     if first is None:
@@ -62,6 +64,14 @@ def again(name: str, found: Found) -> str:
     if ran.returncode == 1 and f"VIOLATION of {found.invariant}" in ran.stdout:
         return ""
     return f"exit code {ran.returncode}: {(ran.stdout + ran.stderr)[-500:]}"
+
+
+def _needs_the_bug(name: str, seed: int) -> None:
+    """What breaks without the bug too says nothing about it."""
+    command = [sys.executable, "-m", "tests.sim", "replay", "--trace", "no", "--seed", f"{seed}"]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    if ran.returncode:
+        raise click.ClickException(f"{name}: seed {seed} fails without the bug: {ran.stdout[-500:]}")
 
 
 def _where(found: Found) -> list[str]:

@@ -84,11 +84,11 @@ class Question:
         world = self._cluster.world
         due = world.now + seconds
 
-        def look() -> None:  # on the node's loop: it ends with the process, and waits while that is paused
+        def look() -> None:  # on the node's loop: it ends with the process
             if self._answered:
                 return
-            if world.now > due + 0.01:
-                self._wait(LATE_SECONDS)
+            if world.resumed_at(self._node) > world.now - LATE_SECONDS:
+                self._wait(LATE_SECONDS)  # it stood still, and has had no time since
             else:
                 self._cluster.oracle.fail(Violation(ANSWERED, f"{self._what} has no answer"))
 
