@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from holdfast_node import limits
 from holdfast_raft.messages import NodeMessage
 from holdfast_raft.sim import MachineGone, usual_seconds
 
@@ -54,6 +55,8 @@ class Report:
 
 PIECES: tuple[dict[str, int], ...] = ({}, {"append_entries": 1}, {"append_entries": 2, "bulk_bytes": 300})
 """How entries travel: together, one by one, or on both lanes."""
+ENTRY_BYTES = 4000
+"""As much smaller than a node's as the segments are, a quarter of which an entry must fit."""
 PRODUCT = (logging.getLogger("holdfast_raft"), logging.getLogger("holdfast_node"))
 
 
@@ -90,6 +93,7 @@ class Schedule:
 
     def run(self) -> Report:
         """Raises Violation."""
+        entry_bytes, limits.ENTRY_BYTES_MAX = limits.ENTRY_BYTES_MAX, ENTRY_BYTES
         listener = Listener(self.cluster.oracle)
         for logger in PRODUCT:
             logger.addHandler(listener)
@@ -102,6 +106,7 @@ class Schedule:
         except Exception as error:
             raise Violation(rule.REPLICA_STOPPED, f"an exception left the product: {error!r}") from error
         finally:
+            limits.ENTRY_BYTES_MAX = entry_bytes
             for client in self.clients:
                 self.say(f"client {client.number}: {client.outcomes} {client.read}")
             for logger in PRODUCT:
