@@ -9,7 +9,6 @@ import holdfast_raft
 
 CALLS = frozenset(("create", "write_at", "sync", "rename", "unlink", "sync_dir"))
 FILES = ("wal*.py", "snapshots.py")
-NOT_A_DISK = {("wal_spans.py", "create")}
 
 
 def crash_points() -> dict[str, str]:
