@@ -283,6 +283,8 @@ def _eio(schedule: Schedule, act: Act) -> Heal | None:
         if left == 0:
             schedule.fired["eio"] += 1
             faulty.add(node.number)
+            if path.startswith("wal"):
+                schedule.doomed.add(node.number)
             raise OSError(errno.EIO, "Input/output error", path)
 
     disk.fail = fail
@@ -290,7 +292,7 @@ def _eio(schedule: Schedule, act: Act) -> Heal | None:
 
     def heal() -> None:
         disk.fail = None
-        if node.driver is None:
+        if node.driver is None or node.number in schedule.doomed:
             node.lose_power()
             schedule.start(node)
         faulty.discard(node.number)

@@ -70,6 +70,8 @@ class Schedule:
         self._trace = trace
         self._healthy = False
         self.fired: Counter[str] = Counter()
+        self.doomed: set[int] = set()
+        """Nodes whose WAL has failed, whether or not they have heard of it yet."""
         self.crash_points: set[tuple[str, str]] = set()
         self.cluster = ShardCluster(
             plan.seed,
@@ -178,6 +180,7 @@ class Schedule:
         """Starts a node that is down. On a disk that fails it may stay down; `_heal` comes back to it."""
         if node.driver is not None:
             return
+        self.doomed.discard(node.number)
         try:
             node.start()
         except MachineGone:
@@ -217,6 +220,8 @@ class Schedule:
             node.disk.fail = node.disk.after = None
             node.disk.space = ROOMY
             cluster.world.resume(node.number)
+            if node.driver is not None and node.number in self.doomed:
+                node.lose_power()  # its disk has failed, and in a moment it would hear of it
             self.start(node)
             for other in cluster.others(node):
                 network.unstall(node.number, other.number)

@@ -19,3 +19,11 @@ def test_what_was_found_once_is_cured(name: str) -> None:
     found = recorded()[name]
 
     assert Schedule(make_plan(found.seed, found.profile, found.replicas)).run().acknowledged > 0
+
+
+def test_a_disk_that_failed_a_moment_ago_counts_as_failed_when_it_is_healed() -> None:
+    """The harness's own: a node that has not heard yet of its disk's failure is powered off with it.
+
+    Its death, a moment after the fault was healed, was taken for a defect of the product.
+    """
+    assert Schedule(make_plan(40493)).run().acknowledged > 0
