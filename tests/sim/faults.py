@@ -350,7 +350,7 @@ def _ping_pong(schedule: Schedule, act: Act) -> Heal | None:
         links[slow.number, first.number] = (0.1, 0.25)
 
     def transfer(node: SimNode, to: SimNode) -> None:
-        if node.driver is not None:
+        if node.driver is not None and number in node.driver.groups:  # else it was wiped meanwhile
             node.group(number).transfer(to.number, node.monotonic() + 0.3, lambda _: None)
 
     schedule.later(0.01, lambda: transfer(first, second))

@@ -27,3 +27,8 @@ def test_a_disk_that_failed_a_moment_ago_counts_as_failed_when_it_is_healed() ->
     Its death, a moment after the fault was healed, was taken for a defect of the product.
     """
     assert Schedule(make_plan(40493)).run().acknowledged > 0
+
+
+def test_a_node_that_was_wiped_meanwhile_is_not_asked_for_a_leadership() -> None:
+    """The harness's own: it asked a node without replicas to hand one over."""
+    assert Schedule(make_plan(59237)).run().acknowledged > 0
