@@ -14,6 +14,7 @@ from holdfast_raft.election import Election, Timing
 from holdfast_raft.engine import Engine
 from holdfast_raft.leadership import Leadership
 from holdfast_raft.messages import GroupMessage, PreVote, PreVoteReply, Vote, VoteReply
+from holdfast_raft.status import Role
 
 
 class Owner(Protocol):
@@ -43,9 +44,12 @@ class Candidacy:
         self._timing = timing
         self._clock = clock
         self._send = send
+        self._has_asked = False
+        self._newcomers: dict[int, float] = {}  # peer -> when it said that it is here
 
     def ask_for_support(self, now: float) -> None:
         """No leader was heard in time: asks who would vote for this replica."""
+        self._has_asked = True
         next_term = self._engine.term + 1
         if self.election.ask(now, next_term):
             self.campaign(transfer=False)
@@ -54,6 +58,20 @@ class Candidacy:
         asked = PreVote(next_term, journal.last_index, journal.last_term)
         for peer in self._owner.others():
             self._send(peer, asked, 0)
+
+    def take_newcomer(self, sender: int, *, is_first: bool) -> None:
+        """A member's replica exists now. Who is to lead the group, or has asked in vain, asks at once.
+
+        Once a heartbeat for each member: whatever is said, it makes no storm.
+        """
+        now = self._clock.monotonic()
+        if self._engine.role is not Role.FOLLOWER or self._engine.leader is not None:
+            return
+        if now < self._newcomers.get(sender, float("-inf")) + self._timing.heartbeat:
+            return
+        if is_first or self._has_asked:
+            self._newcomers[sender] = now
+            self.ask_for_support(now)
 
     def take_pre_vote(self, sender: int, asked: PreVote) -> None:
         """Somebody asks for support: answers, changes nothing."""

@@ -21,30 +21,33 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from holdfast_raft.clock import Clock
+from holdfast_raft.copies import Copies, CopyMessage
+from holdfast_raft.copying import Copy, Place
 from holdfast_raft.election import Timing
 from holdfast_raft.errors import DeadlinePassed
 from holdfast_raft.group import Group
 from holdfast_raft.heartbeats import HeartbeatExchange
 from holdfast_raft.housekeeping import Housekeeping
-from holdfast_raft.journal import Journal
-from holdfast_raft.machine import CorruptImage, StateMachine
+from holdfast_raft.machine import StateMachine
 from holdfast_raft.messages import (
     Addressed,
     Confirm,
-    ConfirmReply,
     GroupMessage,
     HeartbeatReplies,
     Heartbeats,
     NodeMessage,
+    Told,
 )
+from holdfast_raft.outbox import Outbox
 from holdfast_raft.readindex import BarrierRounds
-from holdfast_raft.replication import LogLimits, Replication
+from holdfast_raft.replicas import Replicas
+from holdfast_raft.replication import LogLimits
 from holdfast_raft.snapshots import SnapshotStore
 from holdfast_raft.transport import Transport
-from holdfast_raft.wal import Born, RecoveredGroup, SyncJob, Wal
+from holdfast_raft.wal import Born, SyncJob, Wal
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,8 @@ LATE_AFTER = 0.1
 MARK_AFTER = 0.01
 """Seconds after its last sync at which an idle WAL writes a synced_to mark."""
 HOUSEKEEPING_EVERY = 1.0
+TOLD_BYTES_MAX = 1024 * 1024
+"""Of one `Driver.tell`."""
 
 
 class Runner(Protocol):
@@ -72,15 +77,6 @@ class Runner(Protocol):
     def on_file_thread(
         self, job: Callable[[], object], done: Callable[[BaseException | None], None]
     ) -> None: ...
-
-
-class _Held(NamedTuple):
-    """A message that waits for its record."""
-
-    lsn: int
-    peer: int
-    message: NodeMessage
-    bulk: bool
 
 
 class Driver:
@@ -107,10 +103,13 @@ class Driver:
         self.rng = rng
         self.timing = timing or Timing()
         self.log_limits = log_limits or LogLimits()
-        self.groups: dict[int, Group] = {}
+        self._replicas = Replicas(self, wal)
+        self.groups = self._replicas.groups
+        self._copies = Copies(self, wal, self._replicas)
         self.barriers = BarrierRounds(rng.getrandbits(64), patience=self.timing.timeout_min)
         self.files = runner.on_file_thread
         self.on_sync: Callable[[float], None] | None = None  # for metrics: seconds a sync took
+        self.on_told: Callable[[int, bytes], None] | None = None  # (node, data), within a turn
         self._wal = wal
         self._transport = transport
         self._runner = runner
@@ -119,8 +118,9 @@ class Driver:
         self._closed = False
         self._inbox: deque[tuple[int, NodeMessage]] = deque()
         self._events: deque[Callable[[], None]] = deque()
-        self._held: deque[_Held] = deque()
-        self._durable_waits: deque[tuple[int, Callable[[], None]]] = deque()
+        self._outbox = Outbox(wal, transport)
+        self._post = self._outbox.post
+        self.when_durable = self._outbox.when_durable
         self._marked: dict[int, Group] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -130,7 +130,7 @@ class Driver:
         self._cancel_timer: Callable[[], None] | None = None
         self._timer_at = float("inf")
         self._syncing = False
-        self._housekeeping = Housekeeping(wal, self.groups, clock, runner.on_wal_thread)
+        self._housekeeping = Housekeeping(wal, self.groups, self._copies.table, clock, runner.on_wal_thread)
         self._heartbeats = HeartbeatExchange(self.groups, clock, self._post)
         now = clock.monotonic()
         self._next_tick = now
@@ -141,90 +141,119 @@ class Driver:
     # ---- groups --------------------------------------------------------------------------------------
 
     def known_groups(self) -> list[int]:
-        """Groups the WAL holds a Born record of, without a tombstone."""
-        return sorted(
-            group
-            for group, found in self._wal.recovered.items()
-            if found.born is not None and not found.retired
-        )
+        """Groups born here and not retired, open or not."""
+        return self._replicas.known()
 
-    def create_group(self, group: int, members: tuple[int, ...], machine: StateMachine) -> Group:
+    def create_group(
+        self,
+        group: int,
+        members: tuple[int, ...],
+        machine: StateMachine,
+        *,
+        base: tuple[int, int] = (1, 0),
+        about: bytes = b"",
+    ) -> Group:
         """Makes this node's replica of a new group: writes its Born record, which is the only way a
-        replica comes to be (protocols.md 6).
+        replica comes to be (protocols.md 6). Raises GroupIdUsedError.
+
+        base: (index, term) at which `machine` stands already; (1, 0): it is empty.
+        about: the owner's words, kept with the record.
         """
-        assert group not in self._wal.recovered, f"group {group} was here before"
-        born = Born(group, members, base_index=1, base_term=0, snapshot_crc=0)
-        lsn = self._wal.born(born)
-        opened = self._open(RecoveredGroup(group=group, born=born, base=(1, 0)), machine)
-        opened.journal.hard_state_lsn = opened.journal.appended_lsn = lsn  # nothing is said before it is born
-        return opened
+        return self._replicas.create(group, members, machine, base, about)
 
-    def open_group(self, group: int, machine: StateMachine) -> Group:
-        """Opens a replica the WAL knows: its latest snapshot into `machine`, its log behind it.
+    def open_group(self, group: int, machine: StateMachine, *, committed: int = 0) -> Group:
+        """Opens a replica the WAL knows: its latest snapshot into `machine`, its log behind it. Of one that
+        was born at a base and has no snapshot yet, `machine` must stand at that base.
 
+        committed: index known to be committed in this very log; it is applied up to there in the next
+            turns, or by `Group.catch_up`, without an election.
         Raises SnapshotDamaged or CorruptImage when the snapshot the log needs cannot be read.
         """
-        found = self._wal.recovered[group]
-        assert found.born is not None, f"group {group} has no Born record"
-        info = self.store.latest(group)
-        if info is None and found.base[0] > found.born.base_index:
-            raise CorruptImage(f"the snapshot of group {group} at index {found.base[0]} is missing")
-        if info is not None:
-            self._restore(info.group, machine)
-            self._align(found, info.index, info.term)
-        return self._open(found, machine)
+        return self._replicas.open(group, machine, committed)
 
-    def _restore(self, group: int, machine: StateMachine) -> None:
-        info = self.store.latest(group)
-        assert info is not None
-        reader = self.store.open(info)
-        builder = machine.builder()
-        try:
-            for chunk in reader.chunks():
-                builder.feed(chunk)
-        finally:
-            reader.close()
-        builder.finish()
-        machine.install(builder)
+    def retire_group(self, group: int) -> None:
+        """Ends this node's replica for ever; what is said to it later is answered `Gone`. Idempotent."""
+        self._replicas.retire(group)
 
-    def _align(self, found: RecoveredGroup, index: int, term: int) -> None:
-        """D4: the log continues the snapshot if it holds its (index, term), else it starts there."""
-        base_index, _ = found.base
-        if index < base_index:
-            raise CorruptImage(
-                f"group {found.group}: the log begins at {base_index}, the latest snapshot stands at {index}"
-            )
-        if index == base_index:
+    def retired(self, group: int) -> bool:
+        """Whether a replica of it, or a copy, ended here for ever."""
+        return self._replicas.is_retired(group)
+
+    def born(self, group: int) -> Born | None:
+        """The Born record of this node's replica, retired ones too; None: there never was one."""
+        facts = self._wal.facts(group)
+        return None if facts is None else facts.born
+
+    def replay(self, group: int, machine: StateMachine) -> bool:
+        """Before `open_group`, of a replica that was a copy and has no snapshot of its own yet: puts the
+        state of what it copied into `machine`, as it was at the birth. `open_group` is then given a machine
+        that stands there. False: the replica has a state of its own, nothing was done.
+        """
+        return self._replicas.replay(group, machine)
+
+    # ---- copies of other groups ----------------------------------------------------------------------
+
+    def start_copy(
+        self,
+        group: int,
+        source: int,
+        machine: StateMachine,
+        from_nodes: tuple[int, ...],
+        bytes_per_s: int,
+        *,
+        stands_at: Callable[[int, int], Place] | None = None,
+        applied: Callable[[int, int], None] | None = None,
+    ) -> Copy:
+        """Begins to copy `source` from those nodes, to become `group`; see copying.py.
+
+        stands_at: asked once a snapshot of (index, term) is in `machine`: where its state stands in truth.
+            A source that was sealed earlier changes no more: there the copy must be born.
+        applied: told (index, term) when a snapshot is durable and after each entry; `birth` may be called
+            in it, or in `machine.apply`.
+        """
+        return self._copies.start(group, source, machine, from_nodes, bytes_per_s, stands_at, applied)
+
+    def drop_copy(self, group: int) -> None:
+        """Ends a copy for ever, also one that an earlier process left; nothing of it stays. Idempotent."""
+        self._copies.drop(group)
+
+    def unfinished_copies(self) -> dict[int, int]:
+        """What copies earlier processes left, with their sources: start them anew, or drop them."""
+        return self._copies.left()
+
+    def birth(
+        self,
+        group: int,
+        members: tuple[int, ...],
+        machine: StateMachine | None = None,
+        *,
+        about: bytes = b"",
+    ) -> Group:
+        """A copy becomes a replica, born where it stands. machine: has the state there; None: the copy's."""
+        return self._copies.birth(group, members, machine, about)
+
+    # ---- words between nodes -------------------------------------------------------------------------
+
+    def tell(self, node: int, data: bytes, *, bulk: bool = False) -> bool:
+        """Sends bytes to `on_told` of another node; no promise that they arrive. False: not connected."""
+        assert len(data) <= TOLD_BYTES_MAX, f"{len(data)} bytes told at once"
+        sent = self._post(node, Told(data), 0, bulk=bulk)
+        if sent and not self._in_turn:
+            self.wake_soon()
+        return sent
+
+    def _take_told(self, peer: int, data: bytes) -> None:
+        if self.on_told is None:
             return
-        held = {entry[1]: entry[2] for entry in found.entries}
-        keeps = held.get(index) == term
-        self._wal.base(found.group, index, term, keep_suffix=keeps)
-        found.entries = [entry for entry in found.entries if entry[1] > index] if keeps else []
-        found.base = (index, term)
-
-    def _open(self, found: RecoveredGroup, machine: StateMachine) -> Group:
-        assert found.born is not None
-        journal = Journal(self._wal, found)
-        found.entries = []  # the journal's now: what was recovered must not live twice
-        group = Group(
-            found.born.members, journal, machine, self, lambda owner: Replication(owner, self), found.group
-        )
-        self.groups[found.group] = group
-        self.mark(group)
-        return group
+        try:
+            self.on_told(peer, data)
+        except Exception:
+            logger.exception("what node %d told could not be taken", peer)
 
     # ---- what groups ask -----------------------------------------------------------------------------
 
     def send(self, peer: int, group: int, term: int, body: GroupMessage, lsn: int, bulk: bool) -> bool:
         return self._post(peer, Addressed(group, term, body), lsn, bulk=bulk)
-
-    def _post(self, peer: int, message: NodeMessage, lsn: int, *, bulk: bool = False) -> bool:
-        if lsn <= self._wal.durable_lsn:
-            return self._transport.send(peer, message, bulk=bulk)
-        if not self._transport.is_connected(peer):
-            return False
-        self._held.append(_Held(lsn, peer, message, bulk))
-        return True
 
     def is_connected(self, peer: int) -> bool:
         return self._transport.is_connected(peer)
@@ -255,13 +284,6 @@ class Driver:
     def call_later(self, delay: float, act: Callable[[], None]) -> None:
         self.call_at(self.clock.monotonic() + delay, act)
 
-    def when_durable(self, lsn: int, act: Callable[[], None]) -> None:
-        """Runs `act` once everything up to `lsn` is on disk."""
-        if lsn <= self._wal.durable_lsn:
-            act()
-        else:
-            self._durable_waits.append((lsn, act))
-
     def wake_soon(self) -> None:
         """Asks for a turn in the next pass of the loop."""
         if not self._turn_soon and not self._closed:
@@ -282,13 +304,13 @@ class Driver:
 
     def connected(self, peer: int) -> None:
         self._inbox = deque(item for item in self._inbox if item[0] != peer)
-        for group in self.groups.values():
+        for group in list(self.groups.values()):  # its answers may make or end replicas
             group.peer_connected(peer)
         self.wake_soon()
 
     def disconnected(self, peer: int, closed_by_peer: bool) -> None:
         # What it said before its connection ended stands; what we still hold for it is void.
-        self._held = deque(held for held in self._held if held.peer != peer)
+        self._outbox.disconnected(peer)
         self._events.append(lambda: self._peer_gone(peer, closed_by_peer))
         self.wake_soon()
 
@@ -296,7 +318,8 @@ class Driver:
         if self._transport.is_connected(peer):
             closed_by_peer = False
         self._heartbeats.disconnected(peer)
-        for group in self.groups.values():
+        self._copies.disconnected(peer)
+        for group in list(self.groups.values()):
             group.peer_disconnected(peer, closed_by_peer=closed_by_peer)
 
     # ---- the turn ------------------------------------------------------------------------------------
@@ -330,6 +353,7 @@ class Driver:
         if now >= self._next_tick:
             self._tick(now)
         self._run_groups()
+        self._copies.turn()
         for peer, confirm in self.barriers.start(now).items():
             self._post(peer, confirm, 0)
         self._begin_sync(now)
@@ -344,20 +368,29 @@ class Driver:
 
     def _take(self, peer: int, message: NodeMessage) -> None:
         if isinstance(message, Addressed):
-            group = self.groups.get(message.group)
-            if group is not None:  # protocols.md 6: no message ever creates a replica
-                group.receive(peer, message)
+            self._take_addressed(peer, message)
         elif isinstance(message, Heartbeats):
             self._heartbeats.take(peer, message)
         elif isinstance(message, HeartbeatReplies):
             self._heartbeats.take_replies(peer, message)
         elif isinstance(message, Confirm):
-            self._take_confirm(peer, message)
+            self._post(peer, *self._replicas.confirm(peer, message))
+        elif isinstance(message, Told):
+            self._take_told(peer, message.data)
         else:
             self.barriers.replied(peer, message)
             for number, term in message.others:
                 if number in self.groups:
                     self.groups[number].hear_term(peer, term)
+
+    def _take_addressed(self, peer: int, message: Addressed) -> None:
+        group = self.groups.get(message.group)
+        if isinstance(message.body, CopyMessage):
+            self._copies.take(peer, message, message.body)
+        elif group is not None:  # protocols.md 6: no message ever creates a replica
+            group.receive(peer, message)
+        else:
+            self._replicas.tell_gone(peer, message)
 
     def _run_groups(self) -> None:
         """Groups with work, once each; what they wake meanwhile comes in the next turn."""
@@ -372,7 +405,7 @@ class Driver:
 
     def _tick(self, now: float) -> None:
         self._next_tick = now + self.timing.heartbeat
-        for group in self.groups.values():
+        for group in list(self.groups.values()):
             group.tick(now)
         self.barriers.tick(now, lambda: DeadlinePassed("the deadline passed before the read was confirmed"))
         self._heartbeats.send(now)
@@ -398,21 +431,6 @@ class Driver:
     def _timer_fired(self) -> None:
         self._cancel_timer = None
         self.wake_soon()
-
-    # ---- barrier rounds ------------------------------------------------------------------------------
-
-    def _take_confirm(self, peer: int, message: Confirm) -> None:
-        confirmed: list[int] = []
-        others: list[tuple[int, int]] = []
-        lsn = 0
-        for number, term in message.groups:
-            group = self.groups.get(number)
-            if group is not None and peer in group.others() and group.confirms(term):
-                confirmed.append(number)
-                lsn = max(lsn, group.journal.hard_state_lsn)
-            else:
-                others.append((number, 0 if group is None else group.term))
-        self._post(peer, ConfirmReply(message.nonce, tuple(confirmed), tuple(others)), lsn)
 
     # ---- the WAL -------------------------------------------------------------------------------------
 
@@ -442,23 +460,14 @@ class Driver:
         self._mark_at = now + MARK_AFTER if self._wal.needs_mark else float("inf")
         self._in_turn = True  # what is marked from here on belongs to the turn below
         try:
-            self._release(durable)
+            self._outbox.release(durable)
+            self._copies.synced(durable)
             for group in self.groups.values():
                 if group.journal.has_unsynced:
                     group.synced(durable)
         finally:
             self._in_turn = False
         self.turn()
-
-    def _release(self, durable: int) -> None:
-        """Messages and acts whose records are durable now, in the order they were queued."""
-        held = self._held
-        while held and held[0].lsn <= durable:
-            _, peer, message, bulk = held.popleft()
-            self._transport.send(peer, message, bulk=bulk)
-        waits = self._durable_waits
-        while waits and waits[0][0] <= durable:
-            waits.popleft()[1]()
 
     def _fail(self, error: BaseException) -> None:
         """The disk failed. The kernel may have marked pages clean that never reached it, so nothing
@@ -471,6 +480,8 @@ class Driver:
             self._fatal(error)
 
     def _keep_house(self) -> None:
+        self._replicas.tidy()
+        self._copies.sweep()
         if self._housekeeping.round():
             self.call_later(MARK_AFTER, self._keep_house)
 
@@ -478,6 +489,7 @@ class Driver:
         """Stops all groups; nothing runs after this. The WAL is the owner's to close."""
         for group in list(self.groups.values()):
             group.stop("the node is shutting down")
+        self._copies.close()
         self._closed = True
         if self._cancel_timer is not None:
             self._cancel_timer()

@@ -133,8 +133,12 @@ class Engine:
     `verified_index` is how far this log was matched with the present leader's in the present term.
     """
 
-    def __init__(self, me: int, members: tuple[int, ...], journal: Journal) -> None:
-        """Starts as a follower of nobody. The state machine stands at the journal's base (D13)."""
+    def __init__(
+        self, me: int, members: tuple[int, ...], journal: Journal, stands_at: int | None = None
+    ) -> None:
+        """Starts as a follower of nobody. The state machine stands at the journal's base (D13), or, of a
+        replica that was a copy until now, further on.
+        """
         self._me = me
         self._members = frozenset(members)
         self.journal = journal
@@ -147,8 +151,10 @@ class Engine:
             nodeClass=Node,
             transport=self._answers,
         )
-        self._set("raftLastApplied", journal.base_index)
-        self._set("raftCommitIndex", journal.base_index)
+        stands_at = journal.base_index if stands_at is None else stands_at
+        assert journal.base_index <= stands_at <= journal.last_index, "the machine stands within the log"
+        self._set("raftLastApplied", stands_at)
+        self._set("raftCommitIndex", stands_at)
         self._ballot = Ballot(0, self._members)
         self.verified_index = 0
 
@@ -292,6 +298,10 @@ class Engine:
     def hear_commit(self, leader_commit: int) -> None:
         """As a follower: the present leader's commit index."""
         self._set("raftCommitIndex", follower_commit(self.commit_index, leader_commit, self.verified_index))
+
+    def know_committed(self, index: int) -> None:
+        """This log is committed up to `index`, as far as it goes: known from elsewhere, without a leader."""
+        self._set("raftCommitIndex", max(self.commit_index, min(index, self.journal.last_index)))
 
     def append(self, data: bytes) -> int:
         """As the leader: adds an entry; its index."""

@@ -46,6 +46,7 @@ from holdfast_raft.messages import (
     Gone,
     GroupMessage,
     Heartbeat,
+    Here,
     IndexReply,
     IndexRequest,
     Payload,
@@ -69,7 +70,9 @@ from holdfast_raft.proposals import (
 )
 from holdfast_raft.readindex import BarrierRounds, Done
 from holdfast_raft.replication import Replication
+from holdfast_raft.snapshots import SnapshotInfo
 from holdfast_raft.status import GroupStatus, Role
+from holdfast_raft.wal import Born
 
 logger = logging.getLogger(__name__)
 
@@ -113,14 +116,16 @@ class Group:
     """See the module docstring. `propose`, `barrier`, `wait_applied`, `transfer` are what its owner uses."""
 
     def __init__(
-        self, members: tuple[int, ...], journal: Journal, machine: StateMachine, node: Surroundings,
-        replication: Callable[[Group], Replication], group: int,
+        self, born: Born, journal: Journal, machine: StateMachine, node: Surroundings,
+        replication: Callable[[Group], Replication], stands_at: int,
     ) -> None:  # fmt: skip
-        self.id = group
-        self.members = members
+        """stands_at: index up to which `machine` has applied the log."""
+        self.id = born.group
+        self.born = born
+        self.members = members = born.members
         self.machine = machine
         self.journal = journal
-        self.engine = Engine(node.me, members, journal)
+        self.engine = Engine(node.me, members, journal, stands_at)
         self.leadership: Leadership | None = None
         self.stopped = ""
         self.leader_changes = 0
@@ -143,13 +148,16 @@ class Group:
         """How long to wait before the first election of this process; None: as always.
 
         A new group is led by the member named first, so that leaders spread over the nodes as the map
-        says: the others wait for it a while. A group of one has nobody to wait for.
+        says: the others wait for it a while, but as always where clients wait for the group that takes an
+        older one's place. A group of one has nobody to wait for.
         """
         if len(self.members) == 1:
             return 0.0
-        if self.engine.term > 0:
+        if self.engine.term > self.born.base_term:
             return None
-        return 0.0 if self.members[0] == self._node.me else FIRST_LEADER_PATIENCE
+        if self.members[0] == self._node.me:
+            return 0.0
+        return FIRST_LEADER_PATIENCE if self.born.base_index <= 1 else None
 
     # ---- what the owner asks -------------------------------------------------------------------------
 
@@ -338,14 +346,23 @@ class Group:
             self._take_index_request(sender, body)
         elif isinstance(body, IndexReply):
             self._take_index_reply(body)
-        elif isinstance(body, Gone):
-            logger.warning("group %d is retired on node %d", self.id, sender)
+        elif isinstance(body, Gone | Here):
+            self._take_fate(sender, body)
         elif term < self.term:  # D5: a reply counts only in the term in which it was said
             if isinstance(body, Append | Vote | SnapshotChunk | TimeoutNow):
                 self._send(sender, TermNotice(), self.journal.hard_state_lsn)
         else:
             self._take_current(sender, term, body)
         self._notice_change()
+
+    def _take_fate(self, sender: int, body: Gone | Here) -> None:
+        """A member's replica has ended, or exists now."""
+        if isinstance(body, Gone):
+            logger.warning("group %d is retired on node %d", self.id, sender)
+        elif self.leadership is not None:
+            self._replication.reconnected(sender)  # what it was sent before it was born went nowhere
+        else:
+            self._candidacy.take_newcomer(sender, is_first=self.members[0] == self._node.me)
 
     def _take_current(self, sender: int, term: int, body: GroupMessage) -> None:
         """A message of the present term or a later one."""
@@ -487,9 +504,26 @@ class Group:
         self._apply()
         self._replication.step()
 
+    def catch_up(self) -> None:
+        """Applies now, in one go, whatever is known to be committed: for a start, before anyone reads."""
+        while not self.stopped and self.engine.commit_index > self.engine.applied_index:
+            self._apply()
+
     def want_snapshot(self) -> None:
         """The WAL asks for one: this group's entries keep its oldest segment alive."""
         self._replication.want_snapshot()
+
+    def own_snapshot(self) -> SnapshotInfo | None:
+        """The latest of this group's own state. Raises SnapshotDamaged, OSError."""
+        return self._replication.own_snapshot()
+
+    def replace_snapshot(self) -> None:
+        """The latest one cannot be read: it is taken anew."""
+        self._replication.replace_snapshot()
+
+    def keep_entries_after(self, index: int | None) -> None:
+        """See Replication."""
+        self._replication.keep_entries_after(index)
 
     def synced(self, durable_lsn: int) -> None:
         """The WAL is durable up to there."""

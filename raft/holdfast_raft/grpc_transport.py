@@ -101,7 +101,9 @@ class GrpcTransport:
         self._hellos: dict[int, Hello] = {}
         self._staged: dict[Lane, None] = {}
         self._last_encoded: tuple[NodeMessage | None, bytes] = (None, b"")
-        self._dialers: list[asyncio.Task[None]] = []
+        self._dialers: dict[int, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()  # dialers of peers that are none any more
+        self._dials = False
 
     def __repr__(self) -> str:
         return f"<GrpcTransport of node {self._hello.node}: {list(self._links.values())}>"
@@ -187,23 +189,59 @@ class GrpcTransport:
     def start(self) -> None:
         """Begins to dial the peers with higher ids. Call on the loop, after `attach`."""
         assert not isinstance(self._receiver, _Nobody), "attach a receiver first"
-        for peer, address in self._peers.items():
-            if peer > self._hello.node:
-                dialer = Dialer(self._door, peer, address, self._new_link, self._stands)
-                self._dialers.append(self._loop.create_task(dialer.run(), name=f"dial node {peer}"))
+        self._dials = True
+        for peer in self._peers:
+            self._dial(peer)
+
+    def set_peers(self, peers: Mapping[int, str]) -> None:
+        """Who belongs to the cluster from now on, and where: addresses by node id, ours is ignored.
+
+        A connection to a peer that is none any more, or that we dialled at another address, ends now.
+        """
+        mine = self._hello.node
+        before = dict(self._peers)
+        self._peers.clear()
+        self._peers.update((peer, address) for peer, address in peers.items() if peer != mine)
+        for peer, address in before.items():
+            if peer not in self._peers:
+                self._let_go(peer, "it is no longer a peer")
+            elif peer > mine and self._peers[peer] != address:
+                self._let_go(peer, "its address has changed")
+        for peer in self._peers:
+            self._dial(peer)
+
+    def _dial(self, peer: int) -> None:
+        if self._dials and peer > self._hello.node and peer not in self._dialers:
+            dialer = Dialer(self._door, peer, self._peers[peer], self._new_link, self._stands)
+            self._dialers[peer] = self._loop.create_task(dialer.run(), name=f"dial node {peer}")
+
+    def _let_go(self, peer: int, why: str) -> None:
+        dialer = self._dialers.pop(peer, None)
+        if dialer is not None:
+            dialer.cancel()
+            self._leaving.add(dialer)
+            dialer.add_done_callback(self._leaving.discard)
+        link = self._links.get(peer)
+        if link is not None:
+            self._end(link, why)
 
     async def close(self) -> None:
         """Ends every connection; call it before the server stops, so that peers see who hung up."""
+        self._dials = False
         self._acceptor.close()
-        for dialer in self._dialers:
+        dialers = [*self._dialers.values(), *self._leaving]
+        for dialer in dialers:
             dialer.cancel()
         for link in list(self._links.values()):
             self._end(link, "this node is shutting down")
-        await asyncio.gather(*self._dialers, return_exceptions=True)
+        await asyncio.gather(*dialers, return_exceptions=True)
 
     # --- a connection's life ------------------------------------------------------------------------
 
     def _stands(self, link: Link) -> None:
+        if link.peer not in self._peers:  # it was one when the handshake began
+            link.end("it is no longer a peer")
+            return
         old = self._links.get(link.peer)
         if old is not None:
             self._end(old, "a newer connection took its place")

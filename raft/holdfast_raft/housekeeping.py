@@ -1,8 +1,8 @@
 """What a node does once a second for its WAL: keep it short, and live with a full disk.
 
-Groups whose entries keep the oldest segment alive are asked for snapshots, small remainders are copied
-forward, freed segments are unlinked on the WAL's thread. On a full disk the node gives its leaderships up:
-somebody with room should lead.
+Groups, and copies under way, whose entries keep the oldest segment alive are asked for snapshots, small
+remainders are copied forward, freed segments are unlinked on the WAL's thread. On a full disk the node gives
+its leaderships up: somebody with room should lead.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from holdfast_raft.clock import Clock
+from holdfast_raft.copying import Copy
 from holdfast_raft.group import Group
 from holdfast_raft.wal import Wal
 
@@ -26,9 +27,17 @@ WalThread = Callable[[Callable[[], object], Callable[[BaseException | None], Non
 class Housekeeping:
     """See the module docstring; `round` is called by the driver."""
 
-    def __init__(self, wal: Wal, groups: Mapping[int, Group], clock: Clock, wal_thread: WalThread) -> None:
+    def __init__(
+        self,
+        wal: Wal,
+        groups: Mapping[int, Group],
+        copies: Mapping[int, Copy],
+        clock: Clock,
+        wal_thread: WalThread,
+    ) -> None:
         self._wal = wal
         self._groups = groups
+        self._copies = copies
         self._clock = clock
         self._wal_thread = wal_thread
         self._gave_up: dict[int, float] = {}
@@ -37,9 +46,9 @@ class Housekeeping:
         """One round; whether the next should follow soon, to copy more."""
         if self._wal.over_budget:
             for number in self._wal.pins():
-                group = self._groups.get(number)
-                if group is not None:
-                    group.want_snapshot()
+                log = self._groups.get(number) or self._copies.get(number)
+                if log is not None:
+                    log.want_snapshot()
         more = self._wal.compact(self._entry_at)
         for job in (self._wal.free_job(), self._wal.retry_space_job() if self._wal.disk_full else None):
             if job is not None:
@@ -50,8 +59,12 @@ class Housekeeping:
 
     def _entry_at(self, group: int, index: int) -> tuple[bytes, int]:
         """(command, term) of an entry that the WAL copies forward."""
-        journal = self._groups[group].journal
-        command, _, term = journal[index - journal.base_index]
+        log = self._groups.get(group) or self._copies.get(group)
+        if log is None or log.journal is None:  # its owner has not opened it yet
+            entries = self._wal.recovered[group].entries
+            command, _, term = entries[index - entries[0][1]]
+        else:
+            command, _, term = log.journal[index - log.journal.base_index]
         return command, term
 
     def _give_up_leaderships(self) -> None:

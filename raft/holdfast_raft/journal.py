@@ -77,6 +77,11 @@ class Journal:
         """Whether entries wait for a sync."""
         return bool(self._unsynced)
 
+    def be_born(self, term: int) -> None:
+        """The copy that this log was is a replica now; its Born record says the first term."""
+        assert self._term == 0, "a copy takes no part in elections"
+        self._term = term
+
     def synced(self, durable_lsn: int) -> None:
         """Takes note that every record up to `durable_lsn` is on disk."""
         unsynced = self._unsynced

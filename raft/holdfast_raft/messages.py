@@ -107,6 +107,66 @@ class Gone(NamedTuple):
     """The group is retired at the sender."""
 
 
+class Here(NamedTuple):
+    """The sender's replica exists now: whoever waits for a majority of them need wait no longer."""
+
+
+class CopyPull(NamedTuple):
+    """A node that copies the group asks for more; it need not be a member. Answered by one of the next three.
+
+    copy: the group that the copy is to become: names the copy.
+    number, crc: 0: what follows (index, term), entries or, if the log no longer holds them, a snapshot's
+        first chunk; else: chunk `number` of the snapshot that stands at (index, term) with this CRC.
+    bytes_max: of entries.
+    """
+
+    copy: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+    term: int
+    number: int
+    crc: int
+    bytes_max: int
+
+
+class CopyChunk(NamedTuple):
+    """Piece `number` (from 0) of the snapshot that stands at (index, snapshot_term); crc: names its bytes.
+
+    commit_index: the sender's; behind_bytes: about what is still missing up to there.
+    """
+
+    copy: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+    snapshot_term: int
+    crc: int
+    number: int
+    data: bytes
+    last: bool
+    commit_index: int
+    behind_bytes: int
+
+
+class CopyEntries(NamedTuple):
+    """Committed entries that follow (prev_index, prev_term), as in Append; none: there is nothing new.
+
+    has_leader: the sender follows a leader, or leads: its commit index is news.
+    """
+
+    copy: int
+    prev_index: int
+    prev_term: int
+    entries: tuple[tuple[int, bytes], ...]
+    commit_index: int
+    behind_bytes: int
+    has_leader: bool
+
+
+class CopyRefused(NamedTuple):
+    """Ask another node."""
+
+    copy: int
+    why: str
+
+
 GroupMessage = (
     Append
     | AppendReply
@@ -122,6 +182,11 @@ GroupMessage = (
     | IndexReply
     | Payload
     | Gone
+    | Here
+    | CopyPull
+    | CopyChunk
+    | CopyEntries
+    | CopyRefused
 )
 
 
@@ -184,4 +249,10 @@ class ConfirmReply(NamedTuple):
     others: tuple[tuple[int, int], ...]
 
 
-NodeMessage = Addressed | Heartbeats | HeartbeatReplies | Confirm | ConfirmReply
+class Told(NamedTuple):
+    """Bytes for the owner of the receiving node; Raft carries them unread."""
+
+    data: bytes
+
+
+NodeMessage = Addressed | Heartbeats | HeartbeatReplies | Confirm | ConfirmReply | Told

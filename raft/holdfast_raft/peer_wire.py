@@ -129,6 +129,34 @@ def _write_confirm_reply(wire: pb.Message, message: m.ConfirmReply) -> None:
         reply.others.add(group=group, term=term)
 
 
+def _write_copy_pull(wire: pb.Message, body: m.CopyPull) -> None:
+    pull = wire.copy_pull
+    pull.copy, pull.index, pull.term, pull.number, pull.crc, pull.bytes_max = body
+
+
+def _write_copy_chunk(wire: pb.Message, body: m.CopyChunk) -> None:
+    chunk = wire.copy_chunk
+    chunk.copy, chunk.index, chunk.snapshot_term, chunk.crc, chunk.number = body[:5]
+    chunk.data, chunk.last, chunk.commit_index, chunk.behind_bytes = body[5:]
+
+
+def _write_copy_entries(wire: pb.Message, body: m.CopyEntries) -> None:
+    copy = wire.copy_entries
+    copy.copy, copy.prev_index, copy.prev_term = body[:3]
+    copy.commit_index, copy.behind_bytes, copy.has_leader = body[4:]
+    add = copy.entries.add
+    for term, data in body.entries:
+        add(term=term, data=data)
+
+
+def _write_copy_refused(wire: pb.Message, body: m.CopyRefused) -> None:
+    wire.copy_refused.copy, wire.copy_refused.why = body
+
+
+def _write_told(wire: pb.Message, message: m.Told) -> None:
+    wire.told.data = message.data
+
+
 _WRITERS: dict[type, Callable[[pb.Message, Any], None]] = {
     m.Append: _write_append,
     m.AppendReply: _write_append_reply,
@@ -144,10 +172,16 @@ _WRITERS: dict[type, Callable[[pb.Message, Any], None]] = {
     m.IndexReply: _write_index_reply,
     m.Payload: _write_payload,
     m.Gone: lambda wire, _: wire.gone.SetInParent(),
+    m.Here: lambda wire, _: wire.here.SetInParent(),
+    m.CopyPull: _write_copy_pull,
+    m.CopyChunk: _write_copy_chunk,
+    m.CopyEntries: _write_copy_entries,
+    m.CopyRefused: _write_copy_refused,
     m.Heartbeats: _write_heartbeats,
     m.HeartbeatReplies: _write_heartbeat_replies,
     m.Confirm: _write_confirm,
     m.ConfirmReply: _write_confirm_reply,
+    m.Told: _write_told,
 }
 
 
@@ -191,6 +225,21 @@ def _read_snapshot_chunk(wire: pb.SnapshotChunk) -> m.SnapshotChunk:
     )
 
 
+def _read_copy_chunk(wire: pb.CopyChunk) -> m.CopyChunk:
+    return m.CopyChunk(
+        wire.copy, wire.index, wire.snapshot_term, wire.crc, wire.number, wire.data, wire.last,
+        wire.commit_index, wire.behind_bytes,
+    )  # fmt: skip
+
+
+def _read_copy_entries(wire: pb.CopyEntries) -> m.CopyEntries:
+    entries = tuple([(entry.term, entry.data) for entry in wire.entries])
+    return m.CopyEntries(
+        wire.copy, wire.prev_index, wire.prev_term, entries, wire.commit_index, wire.behind_bytes,
+        wire.has_leader,
+    )  # fmt: skip
+
+
 def _read_heartbeats(wire: pb.Heartbeats) -> m.Heartbeats:
     groups = tuple(
         [m.Heartbeat(g.group, g.term, g.commit_index, g.last_index, g.quorum_age_ms) for g in wire.groups]
@@ -227,6 +276,11 @@ _GROUP_READERS: dict[str, Callable[[Any], m.GroupMessage]] = {
     "index_reply": lambda w: m.IndexReply(w.request, w.ok, w.index),
     "payload": lambda w: m.Payload(w.data),
     "gone": lambda _: m.Gone(),
+    "here": lambda _: m.Here(),
+    "copy_pull": lambda w: m.CopyPull(w.copy, w.index, w.term, w.number, w.crc, w.bytes_max),
+    "copy_chunk": _read_copy_chunk,
+    "copy_entries": _read_copy_entries,
+    "copy_refused": lambda w: m.CopyRefused(w.copy, w.why),
 }
 
 _NODE_READERS: dict[str, Callable[[Any], NodeMessage]] = {
@@ -234,6 +288,7 @@ _NODE_READERS: dict[str, Callable[[Any], NodeMessage]] = {
     "heartbeat_replies": _read_heartbeat_replies,
     "confirm": _read_confirm,
     "confirm_reply": _read_confirm_reply,
+    "told": lambda w: m.Told(w.data),
 }
 
 

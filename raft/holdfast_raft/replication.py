@@ -16,7 +16,8 @@ from holdfast_raft.machine import CorruptImage
 from holdfast_raft.messages import Append, GroupMessage, SnapshotChunk, SnapshotReply
 from holdfast_raft.progress import Phase, Progress
 from holdfast_raft.snapshot_stream import FileThread, SnapshotReceiving, SnapshotSending, SnapshotTaking
-from holdfast_raft.snapshots import SnapshotDamaged, SnapshotStore
+from holdfast_raft.snapshots import SnapshotDamaged, SnapshotInfo, SnapshotStore
+from holdfast_raft.wal import Born
 
 if TYPE_CHECKING:
     from holdfast_raft.group import Group
@@ -42,12 +43,14 @@ class LogLimits:
         trailing_bytes: entries kept in memory behind a snapshot for followers that are a little late.
         append_entries: the most that one append carries.
         bulk_bytes: appends of this size and more take the bulk lane.
+        copied_bytes: entries kept in memory for those who copy this group's state at the moment.
     """
 
     snapshot_after_bytes: int = 64 * 1024 * 1024
     trailing_bytes: int = 8 * 1024 * 1024
     append_entries: int = APPEND_ENTRIES_MAX
     bulk_bytes: int = BULK_BYTES_MIN
+    copied_bytes: int = 256 * 1024 * 1024
 
 
 class Node(Protocol):
@@ -87,12 +90,21 @@ class Replication:
         self._applied_bytes = 0
         self._commit_due = False
         self._snapshot_wanted = False
-        self._standing_damaged = False  # it must be taken anew, at whatever index
+        self._standing_damaged = self.own_snapshot() is None  # it must be taken (anew), at whatever index
+        self._keep_after = float("inf")
 
     @property
     def snapshot_index(self) -> int:
         """Where the latest durable snapshot stands (the log's start, if there is none yet)."""
         return self._standing.index
+
+    def own_snapshot(self) -> SnapshotInfo | None:
+        """The latest snapshot of this group's state; one that the replica was copied from is another's.
+
+        Raises SnapshotDamaged, OSError.
+        """
+        info = self._node.store.latest(self._group.id)
+        return None if info is None or is_sources(info, self._group.born) else info
 
     # ---- leader: feeding followers -----------------------------------------------------------------
 
@@ -200,7 +212,7 @@ class Replication:
 
     def _start_snapshot(self, peer: int, progress: Progress) -> None:
         group = self._group
-        info = self._node.store.latest(group.id)
+        info = self.own_snapshot()
         if info is None or info.index < group.journal.base_index:
             self._snapshot_wanted = True  # none that reaches the log: take one, then it goes on
             return
@@ -340,6 +352,15 @@ class Replication:
         self._snapshot_wanted = True
         self._node.mark(self._group)
 
+    def replace_snapshot(self) -> None:
+        """The latest one cannot be read: takes another, at whatever index."""
+        self._standing_damaged = True
+        self.want_snapshot()
+
+    def keep_entries_after(self, index: int | None) -> None:
+        """Somebody copies this group and needs what follows; None: nobody does."""
+        self._keep_after = float("inf") if index is None else index
+
     def step(self) -> None:
         """One small step of a snapshot being taken; begins one when it is due."""
         if self._taking is not None:
@@ -395,7 +416,8 @@ class Replication:
         keep, size = self._standing.index, 0
         while keep > journal.base_index:
             size += len(journal[keep - journal.base_index][0])
-            if size > self._node.log_limits.trailing_bytes:
+            limits = self._node.log_limits
+            if size > (limits.copied_bytes if keep > self._keep_after else limits.trailing_bytes):
                 break
             keep -= 1
         journal.forget_below(keep)
@@ -417,6 +439,11 @@ class Replication:
         self.stopped_leading()
         self._abort_receiving()
         self._cancel_taking()
+
+
+def is_sources(info: SnapshotInfo, born: Born) -> bool:
+    """Whether a replica's snapshot is still the one of the group that it was a copy of."""
+    return info.index < born.base_index or (born.snapshot_crc != 0 and info.crc == born.snapshot_crc)
 
 
 def _logged(error: BaseException | None) -> None:

@@ -18,7 +18,16 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
-from holdfast_raft.messages import Addressed, Append, NodeMessage, Payload, SnapshotChunk
+from holdfast_raft.messages import (
+    Addressed,
+    Append,
+    CopyChunk,
+    CopyEntries,
+    NodeMessage,
+    Payload,
+    SnapshotChunk,
+    Told,
+)
 from holdfast_raft.sim_world import QUICK, Span, World
 from holdfast_raft.transport import Receiver
 
@@ -304,8 +313,8 @@ def payload_bytes(message: NodeMessage) -> int:
     """What a message carries for others, without its own few bytes."""
     if isinstance(message, Addressed):
         body = message.body
-        if isinstance(body, Append):
+        if isinstance(body, Append | CopyEntries):
             return sum(len(entry[1]) for entry in body.entries)
-        if isinstance(body, SnapshotChunk | Payload):
+        if isinstance(body, SnapshotChunk | Payload | CopyChunk):
             return len(body.data)
-    return 0
+    return len(message.data) if isinstance(message, Told) else 0

@@ -24,7 +24,7 @@ class FileThread(Protocol):
     def __call__(self, job: Callable[[], object], done: Callable[[BaseException | None], None]) -> None: ...
 
 
-class _Writing:
+class Writing:
     """Chunks on their way into a snapshot file."""
 
     def __init__(
@@ -76,7 +76,7 @@ class SnapshotTaking:
         self.term = term
         self._image = image
         self._chunks: Iterator[bytes] | None = image.chunks()
-        self._writing = _Writing(writer, files, wake)
+        self._writing = Writing(writer, files, wake)
         self._done = done
 
     def step(self) -> None:
@@ -163,7 +163,7 @@ class SnapshotReceiving:
         self.index = chunk.index
         self.term = chunk.snapshot_term
         self.builder = builder
-        self._writing = _Writing(store.begin(group, self.index, self.term), files)
+        self._writing = Writing(store.begin(group, self.index, self.term), files)
         self._expected = 0
         self.finishing = False
 

@@ -74,8 +74,8 @@ class SnapshotWriter:
         self._store = store
         self._place = (group, index, term)
         self._temporary = temporary
-        head = _HEADER.pack(_MAGIC, group, index, term)
-        self._pieces: list[bytes] = [head, _CRC.pack(crc32(head))]
+        self._pieces: list[bytes] = [_header(*self._place)]
+        self._moved = False
         self._count = 0
         self._bytes = 0
         self.crc = 0
@@ -97,6 +97,11 @@ class SnapshotWriter:
         self._count += 1
         self._bytes += len(chunk)
 
+    def stands_at(self, index: int, term: int) -> None:
+        """The state turns out to stand there. Before `finish`."""
+        self._moved = self._moved or (index, term) != self._place[1:]
+        self._place = (self._place[0], index, term)
+
     def write_job(self) -> Callable[[], None]:
         """Takes what is buffered; the job writes it. After a job raised, `finish` raises too."""
         pieces, self._pieces = self._pieces, []
@@ -109,6 +114,8 @@ class SnapshotWriter:
         self._write(pieces)
         assert self._file is not None
         try:
+            if self._moved:
+                self._file.write_at(0, [_header(*self._place)])
             self._file.sync()
             info = SnapshotInfo(*self._place, self.crc, _path(*self._place), self._bytes, self._count)
             self._store.put_in_place(self._temporary, info)
@@ -217,6 +224,10 @@ class SnapshotStore:
         temporary = f"{_folder(group)}/{index}-{term}.{next(self._numbers)}.tmp"
         return SnapshotWriter(self, group, index, term, temporary)
 
+    def groups(self) -> list[int]:
+        """Those with snapshots here."""
+        return [group for group, places in self._known.items() if places]
+
     def latest(self, group: int) -> SnapshotInfo | None:
         """The newest snapshot, None if there is none. Raises SnapshotDamaged if its ends are unreadable.
 
@@ -276,6 +287,11 @@ class SnapshotStore:
             finally:
                 file.close()
         return info
+
+
+def _header(group: int, index: int, term: int) -> bytes:
+    fields = _HEADER.pack(_MAGIC, group, index, term)
+    return fields + _CRC.pack(crc32(fields))
 
 
 def _folder(group: int) -> str:

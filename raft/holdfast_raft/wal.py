@@ -20,17 +20,19 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from zlib import crc32
 
 from holdfast_raft.disk import Disk, File
-from holdfast_raft.wal_files import NO_SPACE, Chunk, SegmentFiles
-from holdfast_raft.wal_opening import RecoveredGroup, keep, recovered, stays
+from holdfast_raft.wal_files import NO_SPACE, Chunk, SegmentFiles, SyncJob
+from holdfast_raft.wal_opening import RecoveredGroup, forget_copies, keep, recovered, stays
 from holdfast_raft.wal_records import (
+    ABOUT_BYTES_MAX,
     BASE,
     BORN,
     COPY,
+    COPYING,
     CRC,
     DROP_SUFFIX,
     ENTRY,
@@ -48,6 +50,7 @@ from holdfast_raft.wal_records import (
     Header,
     WalDamaged,
     born_body,
+    copying_body,
     hard_body,
     header_bytes,
     mark_bytes,
@@ -63,7 +66,7 @@ FOLDER = "wal"
 _COMPACT_BELOW = 16  # copy an oldest segment's rest forward below 1/16 of a segment
 _COMPACT_SLICE_BYTES = 64 * 1024  # copied in one call, so that no turn of the loop is long
 _WAL_ID_BYTES = 16
-_SMALL_RECORD_BYTES = OVERHEAD_BYTES + 16  # bounds records that change facts, Born apart
+_SMALL_BODY_BYTES = 16  # bounds records that change facts, Born apart
 
 _pack_head = HEAD.pack
 _pack_crc = CRC.pack
@@ -83,22 +86,6 @@ class WalOptions:
     total_bytes_max: int = 1 << 30
 
 
-class SyncJob:
-    """What one sync writes. `run` on any thread, then `Wal.end_sync` on the loop's."""
-
-    __slots__ = ("_chunks", "_files", "lsn")
-
-    def __init__(self, files: SegmentFiles, chunks: list[Chunk], lsn: int) -> None:
-        self._files = files
-        self._chunks = chunks
-        self.lsn = lsn
-
-    def run(self) -> None:
-        """Writes and syncs. Raises OSError; then nothing may be appended or synced any more."""
-        self._files.write(self._chunks)
-        self._files.keep_spare()
-
-
 class Wal:
     """See the module docstring. All methods on the loop thread, jobs excepted; open with `Wal.open`."""
 
@@ -107,6 +94,7 @@ class Wal:
         self._options = options
         self._wal_id = replay.wal_id or self._new_id()
         self._lsn = self._durable = self._marked = replay.last_lsn
+        forget_copies(replay)
         self._logs = {group: GroupLog(log.facts) for group, log in replay.groups.items()}
         self._segments: OrderedDict[int, Segment] = OrderedDict()  # oldest first; the last is written
         self._batch: list[Chunk] = []
@@ -141,6 +129,14 @@ class Wal:
             f" appended to {self._lsn}, durable to {self._durable}{', disk full' if self.disk_full else ''}>"
         )
 
+    def facts(self, group: int) -> GroupFacts | None:
+        """What is known of a group now, retired ones too; to be read only."""
+        log = self._logs.get(group)
+        return None if log is None else log.facts
+
+    def groups(self) -> Iterator[tuple[int, GroupFacts]]:
+        return ((group, log.facts) for group, log in self._logs.items())
+
     # ---- appending -----------------------------------------------------------------------------------
 
     def entry(self, group: int, index: int, term: int, data: bytes) -> int:
@@ -168,11 +164,31 @@ class Wal:
         return lsn
 
     def born(self, born: Born) -> int:
-        """A replica comes to be. Its group's id was never used before."""
-        if born.group in self._logs:
-            raise ValueError(f"group {born.group} was born here before")
-        lsn = self._append(BORN, born.group, born.base_index, born.base_term, born_body(born))
-        self._logs[born.group] = GroupLog(GroupFacts(born))
+        """A replica comes to be: new, or of a copy that stands at its base.
+
+        Raises ValueError if there was such a replica before, or if `about` is too long.
+        """
+        if len(born.about) > ABOUT_BYTES_MAX:
+            raise ValueError(f"about has {len(born.about)} bytes; at most {ABOUT_BYTES_MAX} are kept")
+        log = self._logs.get(born.group)
+        body = born_body(born)
+        if log is None:
+            lsn = self._append(BORN, born.group, born.base_index, born.base_term, body)
+            self._logs[born.group] = GroupLog(GroupFacts(born))
+            return lsn
+        self._reserve(len(body))
+        log.facts.be_born(born)
+        return self._append(BORN, born.group, born.base_index, born.base_term, body)
+
+    def copying(self, group: int, source: int) -> int:
+        """A log begins that follows the one of `source`; what an earlier such copy left is void."""
+        log = self._logs.get(group)
+        if log is not None and log.facts.copying is None:
+            raise ValueError(f"group {group} was born here before")
+        lsn = self._append(COPYING, group, 0, 0, copying_body(source))
+        if log is not None:
+            log.drop_from(0, lsn)
+        self._logs[group] = GroupLog(GroupFacts(None, source))
         return lsn
 
     def hard_state(self, group: int, term: int, vote: int | None) -> int:
@@ -224,6 +240,11 @@ class Wal:
     def needs_mark(self) -> bool:
         """Idle, and no mark on disk says yet that the last records are durable."""
         return self._durable > self._marked and self._job is None and not self._batch
+
+    @property
+    def wal_id(self) -> bytes:
+        """Random, made with the WAL: who keeps it elsewhere can tell that a WAL is the one it knew."""
+        return self._wal_id
 
     @property
     def appended_lsn(self) -> int:
@@ -334,10 +355,10 @@ class Wal:
             raise ValueError(f"group {group} is {'not born' if log is None else 'retired'} here")
         return log
 
-    def _reserve(self) -> None:
-        """Room for a small record, before facts change: a new segment opens with the facts as they were."""
-        if self._offset + _SMALL_RECORD_BYTES > self._room_to:
-            self._make_room(_SMALL_RECORD_BYTES)
+    def _reserve(self, body_bytes: int = _SMALL_BODY_BYTES) -> None:
+        """Room for a record, before facts change: a new segment opens with the facts as they were."""
+        if self._offset + body_bytes + OVERHEAD_BYTES > self._room_to:
+            self._make_room(body_bytes + OVERHEAD_BYTES)
 
     def _append(self, kind: int, group: int, index: int, term: int, body: bytes) -> int:
         size = len(body) + OVERHEAD_BYTES

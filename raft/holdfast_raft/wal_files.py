@@ -115,3 +115,19 @@ class SegmentFiles:
         if self._spare is not None:
             self._spare.close()
             self._spare = None
+
+
+class SyncJob:
+    """What one sync writes. `run` on any thread, then `Wal.end_sync` on the loop's."""
+
+    __slots__ = ("_chunks", "_files", "lsn")
+
+    def __init__(self, files: SegmentFiles, chunks: list[Chunk], lsn: int) -> None:
+        self._files = files
+        self._chunks = chunks
+        self.lsn = lsn
+
+    def run(self) -> None:
+        """Writes and syncs. Raises OSError; then nothing may be appended or synced any more."""
+        self._files.write(self._chunks)
+        self._files.keep_spare()

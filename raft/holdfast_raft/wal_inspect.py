@@ -7,7 +7,7 @@ is looked at again. Give it a ReadOnlyDisk.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from holdfast_raft.wal_records import (
     BASE,
     BORN,
     COPY,
+    COPYING,
     ENTRY,
     HARD,
     KEEP_SUFFIX,
@@ -24,12 +25,12 @@ from holdfast_raft.wal_records import (
     MARK,
     STATE,
     TRUNCATE,
-    Born,
     Record,
     SegmentScan,
     WalDamaged,
     is_blank,
     parse_born,
+    parse_copying,
     parse_hard,
     parse_header,
     parse_state,
@@ -147,26 +148,26 @@ def _line(name: str, record: Record) -> Line:
 
 
 def _fields(record: Record) -> Fields:
-    kind = record.kind
-    if kind in (ENTRY, COPY):
-        return {"index": record.index, "term": record.term, "bytes": len(record.body)}
-    if kind == HARD:
-        return {"term": record.term, "vote": parse_hard(record.body)}
-    if kind == BORN:
-        return _born_fields(parse_born(record.group, record.body))
-    if kind == TRUNCATE:
-        return {"from_index": record.index}
-    if kind == BASE:
-        return {"index": record.index, "term": record.term, "keep_suffix": record.body == KEEP_SUFFIX}
-    return _state_fields(record) if kind == STATE else {}
+    read = _READERS.get(record.kind)
+    return {} if read is None else read(record)
 
 
-def _born_fields(born: Born) -> Fields:
+def _entry_fields(record: Record) -> Fields:
+    return {"index": record.index, "term": record.term, "bytes": len(record.body)}
+
+
+def _base_fields(record: Record) -> Fields:
+    return {"index": record.index, "term": record.term, "keep_suffix": record.body == KEEP_SUFFIX}
+
+
+def _born_fields(record: Record) -> Fields:
+    born = parse_born(record.group, record.body)
     return {
         "members": list(born.members),
         "base_index": born.base_index,
         "base_term": born.base_term,
         "snapshot_crc": born.snapshot_crc,
+        "about_bytes": len(born.about),
     }
 
 
@@ -180,4 +181,18 @@ def _state_fields(record: Record) -> Fields:
         "last": facts.last,
         "retired": facts.retired,
         "members": list(facts.born.members) if facts.born else [],
+        "about_bytes": len(facts.born.about) if facts.born else 0,
+        "copying": facts.copying or 0,
     }
+
+
+_READERS: dict[int, Callable[[Record], Fields]] = {
+    BASE: _base_fields,
+    BORN: _born_fields,
+    COPY: _entry_fields,
+    COPYING: lambda record: {"source": parse_copying(record.body)},
+    ENTRY: _entry_fields,
+    HARD: lambda record: {"term": record.term, "vote": parse_hard(record.body)},
+    STATE: _state_fields,
+    TRUNCATE: lambda record: {"from_index": record.index},
+}

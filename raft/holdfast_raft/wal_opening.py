@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from holdfast_raft.wal_records import OVERHEAD_BYTES, Born
+from holdfast_raft.wal_records import OVERHEAD_BYTES, Born, GroupFacts
 from holdfast_raft.wal_replay import GroupReplay, Replay, SegmentFile, Stored
 
 
@@ -19,6 +19,7 @@ class RecoveredGroup:
         base: (index, term) just before the first entry.
         entries: (data, index, term), without gaps from base + 1 on.
         retired: a tombstone; the id is never used again.
+        copying: not born: a copy of this group's log was under way. It begins anew, so it has no entries.
     """
 
     group: int
@@ -28,6 +29,7 @@ class RecoveredGroup:
     base: tuple[int, int] = (0, 0)
     entries: list[tuple[bytes, int, int]] = field(default_factory=list)
     retired: bool = False
+    copying: int | None = None
 
 
 def stays(stored: Stored, kept: set[int], marked: int) -> bool:
@@ -62,8 +64,18 @@ def keep(replay: Replay, budget: int) -> tuple[list[SegmentFile], int]:
     return kept, counts_to
 
 
+def forget_copies(replay: Replay) -> None:
+    """Empties the logs of copies that were not born: nobody goes on with one after a restart."""
+    for log in replay.groups.values():
+        if log.facts.copying is not None:
+            log.facts = GroupFacts(None, log.facts.copying)
+            log.prune()
+
+
 def recovered(group: int, log: GroupReplay) -> RecoveredGroup:
     facts = log.facts
     entries = [(stored.data, index, stored.term) for index, stored in sorted(log.entries.items())]
     base = (facts.base_index, facts.base_term)
-    return RecoveredGroup(group, facts.born, facts.term, facts.vote, base, entries, facts.retired)
+    return RecoveredGroup(
+        group, facts.born, facts.term, facts.vote, base, entries, facts.retired, facts.copying
+    )

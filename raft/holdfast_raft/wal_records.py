@@ -23,8 +23,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import crc32
 
-END, MARK, STATE, BORN, HARD, ENTRY, TRUNCATE, BASE, RETIRE, COPY = range(10)
-KIND_NAMES = ("end", "mark", "state", "born", "hard", "entry", "truncate", "base", "retire", "copy")
+END, MARK, STATE, BORN, HARD, ENTRY, TRUNCATE, BASE, RETIRE, COPY, COPYING = range(11)
+# COPY: an entry of this WAL, written again. COPYING: a log that follows another group's.
+KIND_NAMES = (
+    "end", "mark", "state", "born", "hard", "entry", "truncate", "base", "retire", "copy", "copying",
+)  # fmt: skip
 
 MAGIC = b"HFWAL\x00\x00\x01"  # the last byte is the format's version
 _HEADER = struct.Struct("<8s16sQQQQ")
@@ -34,14 +37,17 @@ _MARK_BODY = struct.Struct("<16sQQ")  # WAL id, segment, offset of the mark
 _STATE = struct.Struct("<QqQB")  # term, vote (-1: none), last index, flags
 _BORN = struct.Struct("<QQII")  # base index, base term, CRC of the snapshot, count of members
 _HARD = struct.Struct("<q")  # vote (-1: none); the term stands in the head
+_SOURCE = struct.Struct("<Q")  # the group that is copied
 
 LSN_MAX = (1 << 64) - 1
 HEADER_BYTES = _HEADER.size + CRC.size
 OVERHEAD_BYTES = HEAD.size + CRC.size
 MARK_BYTES = OVERHEAD_BYTES + _MARK_BODY.size
-_RETIRED, _HAS_BORN = 1, 2
+_RETIRED, _HAS_BORN, _COPYING = 1, 2, 4
 _ZEROS = bytes(1 << 16)
 KEEP_SUFFIX, DROP_SUFFIX = b"\x01", b"\x00"  # body of BASE
+ABOUT_BYTES_MAX = 4096
+"""Of Born.about: it is repeated in the opening of every segment."""
 
 
 class WalDamaged(Exception):
@@ -66,7 +72,10 @@ class WalDamaged(Exception):
 class Born(NamedTuple):
     """That a replica exists here: of which group, with whom, from which state on.
 
+    base_index, base_term: where the state it begins with stands. Of a replica that was a copy, the log goes
+    back further.
     snapshot_crc: SnapshotInfo.crc of the snapshot it starts from; 0 when it starts empty.
+    about: the owner's words, at most ABOUT_BYTES_MAX; unread here.
     """
 
     group: int
@@ -74,6 +83,7 @@ class Born(NamedTuple):
     base_index: int
     base_term: int
     snapshot_crc: int
+    about: bytes = b""
 
 
 class Header(NamedTuple):
@@ -106,18 +116,29 @@ class GroupFacts:
     """What the WAL says of one group, without its entries.
 
     Both the appending side and replay change it through these methods, so that they agree.
+
+    copying: the group whose log this one follows, until it is born; None: it is born, or retired.
     """
 
-    __slots__ = ("base_index", "base_term", "born", "last", "retired", "term", "vote")
+    __slots__ = ("base_index", "base_term", "born", "copying", "last", "retired", "term", "vote")
 
-    def __init__(self, born: Born | None) -> None:
+    def __init__(self, born: Born | None, copying: int | None = None) -> None:
         self.born = born
+        self.copying = copying
         self.base_index = born.base_index if born else 0
         self.base_term = born.base_term if born else 0
         self.last = self.base_index  # index of the last entry of the log
         self.term = self.base_term
         self.vote: int | None = None
         self.retired = False
+
+    def be_born(self, born: Born) -> None:
+        """A copy becomes a replica, standing where its log ends. Raises ValueError if it cannot."""
+        if self.copying is None:
+            raise ValueError("it was born here before")
+        if born.base_index != self.last:
+            raise ValueError(f"a copy is born at {born.base_index}, its log ends at {self.last}")
+        self.born, self.copying, self.term = born, None, born.base_term
 
     def set_hard_state(self, term: int, vote: int | None) -> None:
         """Raises ValueError when the term goes back or a vote of this term changes."""
@@ -140,7 +161,7 @@ class GroupFacts:
         self.base_index, self.base_term = index, term
 
     def retire(self) -> None:
-        self.retired = True
+        self.retired, self.copying = True, None
         self.last = self.base_index
 
 
@@ -241,13 +262,23 @@ class SegmentScan:
 def born_body(born: Born) -> bytes:
     count = len(born.members)
     fixed = _BORN.pack(born.base_index, born.base_term, born.snapshot_crc, count)
-    return fixed + struct.pack(f"<{count}Q", *born.members)
+    return fixed + struct.pack(f"<{count}Q", *born.members) + born.about
 
 
 def parse_born(group: int, body: bytes) -> Born:
     base_index, base_term, snapshot_crc, count = _BORN.unpack_from(body)
     members = struct.unpack_from(f"<{count}Q", body, _BORN.size)
-    return Born(group, members, base_index, base_term, snapshot_crc)
+    return Born(group, members, base_index, base_term, snapshot_crc, body[_BORN.size + 8 * count :])
+
+
+def copying_body(source: int) -> bytes:
+    return _SOURCE.pack(source)
+
+
+def parse_copying(body: bytes) -> int:
+    source: int
+    (source,) = _SOURCE.unpack(body)
+    return source
 
 
 def hard_body(vote: int | None) -> bytes:
@@ -262,15 +293,19 @@ def parse_hard(body: bytes) -> int | None:
 def state_body(facts: GroupFacts) -> bytes:
     """Body of STATE; base index and term stand in the head."""
     flags = _RETIRED * facts.retired | _HAS_BORN * (facts.born is not None)
+    flags |= _COPYING * (facts.copying is not None)
     vote = -1 if facts.vote is None else facts.vote
     fixed = _STATE.pack(facts.term, vote, facts.last, flags)
+    if facts.copying is not None:
+        return fixed + copying_body(facts.copying)
     return fixed + (born_body(facts.born) if facts.born else b"")
 
 
 def parse_state(record: Record) -> GroupFacts:
     term, vote, last, flags = _STATE.unpack_from(record.body)
-    born = parse_born(record.group, record.body[_STATE.size :]) if flags & _HAS_BORN else None
-    facts = GroupFacts(born)
+    rest = record.body[_STATE.size :]
+    born = parse_born(record.group, rest) if flags & _HAS_BORN else None
+    facts = GroupFacts(born, parse_copying(rest) if flags & _COPYING else None)
     facts.term, facts.vote, facts.last = term, None if vote < 0 else vote, last
     facts.base_index, facts.base_term = record.index, record.term
     facts.retired = bool(flags & _RETIRED)

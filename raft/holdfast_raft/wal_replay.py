@@ -24,6 +24,7 @@ from holdfast_raft.wal_records import (
     BASE,
     BORN,
     COPY,
+    COPYING,
     ENTRY,
     HARD,
     HEADER_BYTES,
@@ -40,6 +41,7 @@ from holdfast_raft.wal_records import (
     highest_mark,
     is_blank,
     parse_born,
+    parse_copying,
     parse_hard,
     parse_header,
     parse_state,
@@ -254,6 +256,8 @@ def _apply(replay: Replay, segment: SegmentFile, record: Record) -> None:
             log.prune()
         elif kind == BORN:
             _take_born(replay, record)
+        elif kind == COPYING:
+            _take_copying(replay, record)
         else:
             _change_facts(replay.groups[record.group], record)
     except (KeyError, ValueError, struct.error) as error:
@@ -263,9 +267,19 @@ def _apply(replay: Replay, segment: SegmentFile, record: Record) -> None:
 
 
 def _take_born(replay: Replay, record: Record) -> None:
-    if record.group in replay.groups:
-        raise ValueError("it was born before")
-    replay.groups[record.group] = GroupReplay(GroupFacts(parse_born(record.group, record.body)))
+    born = parse_born(record.group, record.body)
+    copy = replay.groups.get(record.group)
+    if copy is None:
+        replay.groups[record.group] = GroupReplay(GroupFacts(born))
+    else:
+        copy.facts.be_born(born)
+
+
+def _take_copying(replay: Replay, record: Record) -> None:
+    earlier = replay.groups.get(record.group)
+    if earlier is not None and earlier.facts.copying is None:
+        raise ValueError("it was born here before")
+    replay.groups[record.group] = GroupReplay(GroupFacts(None, parse_copying(record.body)))
 
 
 def _take_entry(log: GroupReplay, segment: int, record: Record) -> None:

@@ -21,13 +21,15 @@ GROUPS = (1, 2, 3)
 
 @dataclass
 class ModelGroup:
-    """What the WAL must hold of a group."""
+    """What the WAL must hold of a group. copying: the group it is a copy of, until it is born."""
 
     term: int
     base: tuple[int, int]
     vote: int | None = None
     entries: list[tuple[bytes, int, int]] = field(default_factory=list)
     retired: bool = False
+    copying: int | None = None
+    about: bytes = b""
 
     @property
     def last(self) -> int:
@@ -55,9 +57,8 @@ class Journey:
     def act(self, kind: int, group: int, size: int) -> None:
         """One change of one group; `kind` picks which, as far as it makes sense now."""
         log = self.state.get(group)
-        if log is None:
-            lsn = self.wal.born(Born(group, (0, 1, 2), group, 1, 7))
-            self.state[group] = ModelGroup(1, (group, 1))
+        if log is None or (log.copying is not None and kind in (6, 7)):
+            lsn = self._begin(group, log, size)
         elif log.retired:
             return
         elif kind < 6:
@@ -72,12 +73,24 @@ class Journey:
         elif kind == 8:
             lsn = self._rebase(group, log, size)
         elif kind == 9 and size > 380:
-            log.retired, log.entries = True, []
+            log.retired, log.entries, log.copying = True, [], None
             lsn = self.wal.retire(group)
         else:
             return
         if self.state != self.steps[-1][1]:
             self.steps.append((lsn, copy.deepcopy(self.state)))
+
+    def _begin(self, group: int, log: ModelGroup | None, size: int) -> int:
+        """A group is born, or a copy begins, begins anew, or is born."""
+        about = bytes(size % 300)
+        if log is None and size % 2:
+            self.state[group] = ModelGroup(1, (group, 1), about=about)
+            return self.wal.born(Born(group, (0, 1, 2), group, 1, 7, about))
+        if log is None or not log.last or size % 3 == 0:
+            self.state[group] = ModelGroup(0, (0, 0), copying=9)
+            return self.wal.copying(group, 9)
+        log.copying, log.about, log.term = None, about, 1
+        return self.wal.born(Born(group, (0, 1, 2), log.last, 1, 7, about))
 
     def _truncate(self, group: int, log: ModelGroup, size: int) -> int:
         at = log.entries[size % len(log.entries)][1]
@@ -157,7 +170,7 @@ class Journey:
 
         self.wal = Wal.open(self.disk, SMALL)
         found = recovered_state(self.wal)
-        possible = [n for n, (_, state) in enumerate(self.steps) if state == found]
+        possible = [n for n, (_, state) in enumerate(self.steps) if reopened(state) == found]
         assert possible, "it is a state that was passed through"
         reached = max(n for n, (lsn, _) in enumerate(self.steps) if lsn <= durable)
         assert possible[-1] >= reached, "nothing durable is missing"
@@ -168,8 +181,19 @@ class Journey:
 
 def recovered_state(wal: Wal) -> State:
     return {
-        group: ModelGroup(found.term, found.base, found.vote, found.entries, found.retired)
+        group: ModelGroup(
+            found.term, found.base, found.vote, found.entries, found.retired, found.copying,
+            found.born.about if found.born else b"",
+        )
         for group, found in wal.recovered.items()
+    }  # fmt: skip
+
+
+def reopened(state: State) -> State:
+    """What a restart makes of it: a copy that was not born begins anew."""
+    return {
+        group: ModelGroup(0, (0, 0), copying=log.copying) if log.copying is not None else log
+        for group, log in state.items()
     }
 
 
@@ -269,7 +293,7 @@ def test_a_flipped_byte_is_refused_or_costs_nothing_that_was_marked(changes, syn
         except WalDamaged:
             return
         found = recovered_state(wal)
-        possible = [n for n, (_, state) in enumerate(journey.steps) if state == found]
+        possible = [n for n, (_, state) in enumerate(journey.steps) if reopened(state) == found]
         assert possible
 
         last_sync_but_one = max(n for n, (lsn, _) in enumerate(journey.steps) if lsn <= marked)

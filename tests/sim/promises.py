@@ -45,7 +45,7 @@ class Promises:
     def check_restart(self, node: int, recovered: Mapping[int, RecoveredGroup]) -> None:
         """A node is back: it knows every vote that it gave away. Raises Violation."""
         for group, found in recovered.items():
-            term, candidate = self._last_vote.get((node, group), (0, 0))
+            term, candidate = self._last_vote.get((node, group), (-1, 0))
             if (found.term, found.vote) != (term, candidate) and found.term <= term:
                 raise Violation(
                     KEPT_VOTE,

@@ -97,7 +97,7 @@ Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
-    """One message: of one group, or (the last four kinds) of the node for all its groups."""
+    """One message: of one group, or (heartbeats, barrier rounds, told) of the node for all its groups."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,6 +121,12 @@ class Message(_message.Message):
     HEARTBEAT_REPLIES_FIELD_NUMBER: _builtins.int
     CONFIRM_FIELD_NUMBER: _builtins.int
     CONFIRM_REPLY_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
+    COPY_PULL_FIELD_NUMBER: _builtins.int
+    COPY_CHUNK_FIELD_NUMBER: _builtins.int
+    COPY_ENTRIES_FIELD_NUMBER: _builtins.int
+    COPY_REFUSED_FIELD_NUMBER: _builtins.int
     group: _builtins.int
     """0 in a message of the node."""
     term: _builtins.int
@@ -163,6 +169,20 @@ class Message(_message.Message):
 
     @_builtins.property
     def confirm_reply(self) -> Global___ConfirmReply: ...
+    @_builtins.property
+    def here(self) -> Global___Here: ...
+    @_builtins.property
+    def told(self) -> Global___Told: ...
+    @_builtins.property
+    def copy_pull(self) -> Global___CopyPull:
+        """Of the source's group, between any two nodes."""
+
+    @_builtins.property
+    def copy_chunk(self) -> Global___CopyChunk: ...
+    @_builtins.property
+    def copy_entries(self) -> Global___CopyEntries: ...
+    @_builtins.property
+    def copy_refused(self) -> Global___CopyRefused: ...
     def __init__(
         self,
         *,
@@ -186,12 +206,18 @@ class Message(_message.Message):
         heartbeat_replies: Global___HeartbeatReplies | None = ...,
         confirm: Global___Confirm | None = ...,
         confirm_reply: Global___ConfirmReply | None = ...,
+        here: Global___Here | None = ...,
+        told: Global___Told | None = ...,
+        copy_pull: Global___CopyPull | None = ...,
+        copy_chunk: Global___CopyChunk | None = ...,
+        copy_entries: Global___CopyEntries | None = ...,
+        copy_refused: Global___CopyRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "confirm", b"confirm", "confirm_reply", b"confirm_reply", "gone", b"gone", "heartbeat_replies", b"heartbeat_replies", "heartbeats", b"heartbeats", "index_reply", b"index_reply", "index_request", b"index_request", "kind", b"kind", "payload", b"payload", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_chunk", b"snapshot_chunk", "snapshot_reply", b"snapshot_reply", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "confirm", b"confirm", "confirm_reply", b"confirm_reply", "copy_chunk", b"copy_chunk", "copy_entries", b"copy_entries", "copy_pull", b"copy_pull", "copy_refused", b"copy_refused", "gone", b"gone", "heartbeat_replies", b"heartbeat_replies", "heartbeats", b"heartbeats", "here", b"here", "index_reply", b"index_reply", "index_request", b"index_request", "kind", b"kind", "payload", b"payload", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_chunk", b"snapshot_chunk", "snapshot_reply", b"snapshot_reply", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "told", b"told", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "confirm", b"confirm", "confirm_reply", b"confirm_reply", "gone", b"gone", "group", b"group", "heartbeat_replies", b"heartbeat_replies", "heartbeats", b"heartbeats", "index_reply", b"index_reply", "index_request", b"index_request", "kind", b"kind", "payload", b"payload", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_chunk", b"snapshot_chunk", "snapshot_reply", b"snapshot_reply", "term", b"term", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "confirm", b"confirm", "confirm_reply", b"confirm_reply", "copy_chunk", b"copy_chunk", "copy_entries", b"copy_entries", "copy_pull", b"copy_pull", "copy_refused", b"copy_refused", "gone", b"gone", "group", b"group", "heartbeat_replies", b"heartbeat_replies", "heartbeats", b"heartbeats", "here", b"here", "index_reply", b"index_reply", "index_request", b"index_request", "kind", b"kind", "payload", b"payload", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_chunk", b"snapshot_chunk", "snapshot_reply", b"snapshot_reply", "term", b"term", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "told", b"told", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["append", "append_reply", "vote", "vote_reply", "pre_vote", "pre_vote_reply", "term_notice", "timeout_now", "snapshot_chunk", "snapshot_reply", "index_request", "index_reply", "payload", "gone", "heartbeats", "heartbeat_replies", "confirm", "confirm_reply"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["append", "append_reply", "vote", "vote_reply", "pre_vote", "pre_vote_reply", "term_notice", "timeout_now", "snapshot_chunk", "snapshot_reply", "index_request", "index_reply", "payload", "gone", "heartbeats", "heartbeat_replies", "confirm", "confirm_reply", "here", "told", "copy_pull", "copy_chunk", "copy_entries", "copy_refused"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -550,6 +576,193 @@ class Gone(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Gone: _TypeAlias = Gone  # noqa: Y015
+
+@_typing.final
+class Here(_message.Message):
+    """The sender's replica exists now: who waits for a majority of the members need wait no longer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Here: _TypeAlias = Here  # noqa: Y015
+
+@_typing.final
+class CopyPull(_message.Message):
+    """A node that copies the group asks for more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COPY_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CRC_FIELD_NUMBER: _builtins.int
+    BYTES_MAX_FIELD_NUMBER: _builtins.int
+    copy: _builtins.int
+    """The group that the copy is to become."""
+    index: _builtins.int
+    """number 0: what follows (index, term); else: chunk `number` of the snapshot that stands there."""
+    term: _builtins.int
+    number: _builtins.int
+    crc: _builtins.int
+    """CRC of that snapshot's chunks; 0 with number 0."""
+    bytes_max: _builtins.int
+    """The most entries to send, as bytes; one entry is sent whatever its size."""
+    def __init__(
+        self,
+        *,
+        copy: _builtins.int = ...,
+        index: _builtins.int = ...,
+        term: _builtins.int = ...,
+        number: _builtins.int = ...,
+        crc: _builtins.int = ...,
+        bytes_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_max", b"bytes_max", "copy", b"copy", "crc", b"crc", "index", b"index", "number", b"number", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyPull: _TypeAlias = CopyPull  # noqa: Y015
+
+@_typing.final
+class CopyChunk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COPY_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_TERM_FIELD_NUMBER: _builtins.int
+    CRC_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    COMMIT_INDEX_FIELD_NUMBER: _builtins.int
+    BEHIND_BYTES_FIELD_NUMBER: _builtins.int
+    copy: _builtins.int
+    index: _builtins.int
+    snapshot_term: _builtins.int
+    crc: _builtins.int
+    number: _builtins.int
+    data: _builtins.bytes
+    last: _builtins.bool
+    commit_index: _builtins.int
+    behind_bytes: _builtins.int
+    """About what is still missing up to commit_index."""
+    def __init__(
+        self,
+        *,
+        copy: _builtins.int = ...,
+        index: _builtins.int = ...,
+        snapshot_term: _builtins.int = ...,
+        crc: _builtins.int = ...,
+        number: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        last: _builtins.bool = ...,
+        commit_index: _builtins.int = ...,
+        behind_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind_bytes", b"behind_bytes", "commit_index", b"commit_index", "copy", b"copy", "crc", b"crc", "data", b"data", "index", b"index", "last", b"last", "number", b"number", "snapshot_term", b"snapshot_term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyChunk: _TypeAlias = CopyChunk  # noqa: Y015
+
+@_typing.final
+class CopyEntries(_message.Message):
+    """Committed entries that follow (prev_index, prev_term); none: there is nothing new."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COPY_FIELD_NUMBER: _builtins.int
+    PREV_INDEX_FIELD_NUMBER: _builtins.int
+    PREV_TERM_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    COMMIT_INDEX_FIELD_NUMBER: _builtins.int
+    BEHIND_BYTES_FIELD_NUMBER: _builtins.int
+    HAS_LEADER_FIELD_NUMBER: _builtins.int
+    copy: _builtins.int
+    prev_index: _builtins.int
+    prev_term: _builtins.int
+    commit_index: _builtins.int
+    behind_bytes: _builtins.int
+    has_leader: _builtins.bool
+    """The sender follows a leader, or leads."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogEntry]: ...
+    def __init__(
+        self,
+        *,
+        copy: _builtins.int = ...,
+        prev_index: _builtins.int = ...,
+        prev_term: _builtins.int = ...,
+        entries: _abc.Iterable[Global___LogEntry] | None = ...,
+        commit_index: _builtins.int = ...,
+        behind_bytes: _builtins.int = ...,
+        has_leader: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind_bytes", b"behind_bytes", "commit_index", b"commit_index", "copy", b"copy", "entries", b"entries", "has_leader", b"has_leader", "prev_index", b"prev_index", "prev_term", b"prev_term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyEntries: _TypeAlias = CopyEntries  # noqa: Y015
+
+@_typing.final
+class CopyRefused(_message.Message):
+    """Ask another node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COPY_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    copy: _builtins.int
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        copy: _builtins.int = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copy", b"copy", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyRefused: _TypeAlias = CopyRefused  # noqa: Y015
+
+@_typing.final
+class Told(_message.Message):
+    """Bytes for the owner of the receiving node (reports, orders, the map), which Raft carries unread. At most 1 MiB."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Told: _TypeAlias = Told  # noqa: Y015
 
 @_typing.final
 class Heartbeats(_message.Message):

@@ -679,3 +679,112 @@ def test_one_lane_alone_is_no_connection(monkeypatch):
                 await caller.greet()
 
     asyncio.run(run())
+
+
+# --- peers that come, go and move -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dials", [True, False], ids=["we dial it", "it dials us"])
+def test_a_peer_that_is_added_at_run_time_is_connected(dials):
+    """Nobody restarts for a node that joins; a stranger is admitted once it is named."""
+
+    async def run():
+        here, there = (Node(1), Node(2)) if dials else (Node(2), Node(1))
+        await here.start(addresses={9: "127.0.0.1:1"})
+        await there.start(here)
+        try:
+            await asyncio.sleep(0.1)
+            assert here.seen.events == []
+            here.transport.set_peers({9: "127.0.0.1:1", there.id: there.address, here.id: "elsewhere"})
+            await here.seen.until_told("connected")
+            await there.seen.until(lambda: there.transport.is_connected(here.id))
+            assert here.seen.events == [("connected", there.id)]
+        finally:
+            await here.stop()
+            await there.stop()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("node", [1, 2], ids=["dialler", "acceptor"])
+def test_a_peer_that_is_removed_is_disconnected_and_stays_so(node, monkeypatch):
+    """Its connection ends at once, nothing is sent to it, and it is neither dialled nor let in again."""
+    monkeypatch.setattr("holdfast_raft.peer_streams.BACKOFF_SECONDS_MAX", 0.05)
+
+    async def run():
+        async with pair() as (one, two):
+            here, there = (one, two) if node == 1 else (two, one)
+            here.transport.set_peers({})
+            assert here.seen.events[-1] == ("disconnected", there.id, False)
+            assert not here.transport.send(there.id, say(1))
+            await there.seen.until_told("disconnected")
+            await asyncio.sleep(0.3)
+            assert here.seen.count("connected") == 1
+            assert not there.transport.is_connected(here.id)
+            here.transport.set_peers({there.id: there.address})
+            await here.seen.until_told("connected", 2)
+
+    asyncio.run(run())
+
+
+def test_a_peer_that_moved_is_dialled_at_its_new_address():
+    """The connection to the old one ends at once, also when something answers there still."""
+
+    async def run():
+        one, two, moved = Node(1), Node(2), Node(2)
+        async with running(one, two), running(moved, peers=(one,)):
+            await one.seen.until_told("connected")
+            one.transport.set_peers({2: moved.address})
+            assert one.seen.events[-1] == ("disconnected", 2, False)
+            await moved.seen.until_told("connected")
+            await one.seen.until_told("connected", 2)
+            await two.seen.until_told("disconnected")
+
+    asyncio.run(run())
+
+
+def test_the_same_peers_once_more_change_nothing():
+    """Maps are told over and over: connections that stand stay, also those of a peer that dials us."""
+
+    async def run():
+        async with pair() as (one, two):
+            one.transport.set_peers({2: two.address})
+            two.transport.set_peers({1: "127.0.0.1:1"})
+            one.transport.send(2, say(1))
+            one.transport.flush()
+            await two.seen.until_told("received")
+            assert [event[0] for event in one.seen.events] == ["connected"]
+
+    asyncio.run(run())
+
+
+def test_a_peer_removed_within_its_handshake_is_not_connected():
+    """It was one when its first lane came in; when the second does, it is none."""
+
+    async def run():
+        async with acceptor() as two, Caller(two.address, epoch=5) as caller:
+            await caller.control.write(encode_hello(caller.hello))
+            await asyncio.sleep(0.1)
+            two.transport._door._admit = lambda node, incarnation: two.transport.set_peers({}) is None
+            await caller.bulk.write(encode_hello(caller.hello))
+            assert "no longer a peer" in (await caller.refusal()).details()
+            assert two.seen.events == []
+
+    asyncio.run(run())
+
+
+def test_peers_named_after_the_end_are_not_dialled():
+    """A transport that was closed stays so, whatever it is told."""
+
+    async def run():
+        one, two = Node(1), Node(2)
+        await two.start(one)
+        await one.start(addresses={9: "127.0.0.1:1"})
+        await one.transport.close()
+        one.transport.set_peers({2: two.address})
+        await asyncio.sleep(0.1)
+        assert two.seen.events == []
+        await one.stop()
+        await two.stop()
+
+    asyncio.run(run())

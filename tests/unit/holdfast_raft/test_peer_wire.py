@@ -35,6 +35,13 @@ BODIES = {
     m.IndexReply: st.builds(m.IndexReply, U64, FLAG, U64),
     m.Payload: st.builds(m.Payload, DATA),
     m.Gone: st.builds(m.Gone),
+    m.Here: st.builds(m.Here),
+    m.CopyPull: st.builds(m.CopyPull, U64, U64, U64, U32, U32, U32),
+    m.CopyChunk: st.builds(m.CopyChunk, U64, U64, U64, U32, U32, DATA, FLAG, U64, U64),
+    m.CopyEntries: st.builds(
+        m.CopyEntries, U64, U64, U64, st.lists(st.tuples(U64, DATA), max_size=3).map(tuple), U64, U64, FLAG
+    ),
+    m.CopyRefused: st.builds(m.CopyRefused, U64, st.text(max_size=20)),
 }
 BEAT = st.builds(m.Heartbeat, U64, U64, U64, U64, U32)
 NODE_MESSAGES = {
@@ -43,13 +50,14 @@ NODE_MESSAGES = {
     m.HeartbeatReplies: st.builds(m.HeartbeatReplies, U64, U64, U64, NUMBERS, PAIRS),
     m.Confirm: st.builds(m.Confirm, NONCE, PAIRS),
     m.ConfirmReply: st.builds(m.ConfirmReply, NONCE, NUMBERS, PAIRS),
+    m.Told: st.builds(m.Told, DATA),
 }
 HELLO = Hello("blue", 2, 2**63 + 7, 99, "127.0.0.1:8101", "0.1.0", 4711, "a")
 
 
 def zero(kind: type) -> object:
     """The kind's value with every field empty."""
-    empty = {int: 0, bool: False, bytes: b"", m.Nonce: m.Nonce(0, 0)}
+    empty = {int: 0, bool: False, bytes: b"", str: "", m.Nonce: m.Nonce(0, 0)}
     return kind(*(empty.get(note, ()) for note in get_type_hints(kind).values()))
 
 

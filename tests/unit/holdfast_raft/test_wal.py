@@ -239,3 +239,11 @@ def test_an_idle_node_marks_its_last_sync(disk):
 
     assert not wal.needs_mark
     assert lines(disk, "mark")[-1].fields == {"synced_to": lsn}
+
+
+def test_a_wal_keeps_its_id_and_another_has_another(disk, tmp_path):
+    """Who keeps it elsewhere can tell that a WAL is the one it knew."""
+    first = Wal.open(disk, OPTIONS)
+    again = Wal.open(boot(disk), OPTIONS)
+
+    assert again.wal_id == first.wal_id != Wal.open(UnsyncedDisk(tmp_path / "other"), OPTIONS).wal_id

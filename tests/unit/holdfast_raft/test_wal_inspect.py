@@ -16,7 +16,7 @@ OPTIONS = WalOptions(segment_bytes=4096)
 def wal(tmp_path: Path):
     """A running node's WAL with one of each record."""
     wal = Wal.open(FileDisk(tmp_path), OPTIONS)
-    wal.born(Born(1, (10, 11), 0, 0, 77))
+    wal.born(Born(1, (10, 11), 0, 0, 77, b"seven!!"))
     wal.hard_state(1, 3, 11)
     for index in (1, 2, 3):
         wal.entry(1, index, 3, b"data")
@@ -24,6 +24,7 @@ def wal(tmp_path: Path):
     wal.base(1, 1, 3, keep_suffix=True)
     wal.born(Born(2, (10,), 0, 0, 0))
     wal.retire(2)
+    wal.copying(3, 1)
     sync(wal)
     yield wal
     wal.close()
@@ -44,15 +45,16 @@ def test_dump_shows_each_record_with_its_fields(wal, tmp_path):
     found = [(line.lsn, line.kind, line.group, dict(line.fields)) for line in dump(ReadOnlyDisk(tmp_path))]
 
     kinds = [kind for _, kind, _, _ in found]
-    changes = ["born", "hard", "entry", "entry", "entry", "truncate", "base", "born", "retire"]
+    changes = ["born", "hard", "entry", "entry", "entry", "truncate", "base", "born", "retire", "copying"]
     assert kinds == ["header", "mark", "mark", *changes, "spare"]
-    born = {"members": [10, 11], "base_index": 0, "base_term": 0, "snapshot_crc": 77}
+    born = {"members": [10, 11], "base_index": 0, "base_term": 0, "snapshot_crc": 77, "about_bytes": 7}
     assert found[3] == (1, "born", 1, born)
     assert found[4] == (2, "hard", 1, {"term": 3, "vote": 11})
     assert found[5] == (3, "entry", 1, {"index": 1, "term": 3, "bytes": 4})
     assert found[8] == (6, "truncate", 1, {"from_index": 3})
     assert found[9] == (7, "base", 1, {"index": 1, "term": 3, "keep_suffix": True})
     assert found[11] == (9, "retire", 2, {})
+    assert found[12] == (10, "copying", 3, {"source": 1})
 
 
 def test_dump_shows_the_opening_of_a_restarted_wal(wal, tmp_path):
@@ -69,8 +71,21 @@ def test_dump_shows_the_opening_of_a_restarted_wal(wal, tmp_path):
         "last": 2,
         "retired": False,
         "members": [10, 11],
+        "about_bytes": 7,
+        "copying": 0,
     }
     assert states[2]["retired"] is True
+    assert states[3] == {
+        "term": 0,
+        "vote": None,
+        "base_index": 0,
+        "base_term": 0,
+        "last": 0,
+        "retired": False,
+        "members": [],
+        "about_bytes": 0,
+        "copying": 1,
+    }
 
 
 def test_dump_goes_on_where_it_cannot_read(wal, tmp_path):
@@ -91,7 +106,7 @@ def test_verify_counts_what_a_start_would_find(wal, tmp_path):
 
     verdict = verify(ReadOnlyDisk(tmp_path))
 
-    assert verdict == Verdict(segments=1, records=9, groups=1, last_lsn=9, synced_to=0)
+    assert verdict == Verdict(segments=1, records=10, groups=2, last_lsn=10, synced_to=0)
     assert verdict.ok
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "wal").iterdir()}
 

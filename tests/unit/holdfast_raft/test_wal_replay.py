@@ -14,6 +14,7 @@ from holdfast_raft.wal_records import (
     BASE,
     BORN,
     COPY,
+    COPYING,
     CRC,
     DROP_SUFFIX,
     ENTRY,
@@ -29,6 +30,7 @@ from holdfast_raft.wal_records import (
     SegmentScan,
     WalDamaged,
     born_body,
+    copying_body,
     hard_body,
     header_bytes,
     segment_name,
@@ -86,9 +88,11 @@ def refusal(tmp_path: Path, *segments: bytes, names: tuple[int, ...] = ()) -> Wa
         (of(BASE, 1, 4, 2, KEEP_SUFFIX), "base goes back from 5 to 4"),
         (of(BASE, 1, 4, 2, DROP_SUFFIX), "base goes back from 5 to 4"),
         (of(77, 1, 6, 2, b"news"), "a newer program wrote it"),
-        (BIRTH, "it was born before"),
+        (BIRTH, "it was born here before"),
         (of(HARD, 1, 0, 3, b""), "kind 4 for group 1 does not fit what precedes it"),
         (of(BORN, 3, 1, 0, b""), "kind 3 for group 3 does not fit what precedes it"),
+        (of(COPYING, 1, body=copying_body(2)), "it was born here before"),
+        (of(COPYING, 3, body=b"?"), "kind 10 for group 3 does not fit what precedes it"),
     ],
 )
 def test_a_record_that_does_not_fit_what_precedes_it_is_refused(
