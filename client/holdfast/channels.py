@@ -82,6 +82,16 @@ class Channels:
         call = self._channel(address).unary_unary(wire.GET_MAP)
         return wire.get_map_response(await call(wire.get_map_request(), timeout=timeout_s))
 
+    def addresses(self) -> set[str]:
+        """To whom there is a channel."""
+        return set(self._channels)
+
+    async def drop(self, address: str) -> None:
+        """Closes the channel to an address; calls on it are cancelled. A later call makes a new one."""
+        channel = self._channels.pop(address, None)
+        if channel is not None:
+            await channel.close()
+
     def forget(self) -> None:
         """Drops all channels unclosed: after a fork they belong to the parent."""
         self._channels = {}

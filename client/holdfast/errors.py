@@ -96,6 +96,23 @@ class HoldfastError(Exception):
         self.oldest_revision = oldest_revision
         self.revision = revision
 
+    def under(self, outcome: Outcome | None) -> HoldfastError:
+        """The same failure under the operation's final outcome."""
+        if self.outcome is outcome:
+            return self
+        return error(
+            self.reason,
+            self.message,
+            outcome=outcome,
+            field=self.field,
+            retry_after_ms=self.retry_after_ms,
+            leader=self.leader,
+            shards=self.shards,
+            applied_index=self.applied_index,
+            oldest_revision=self.oldest_revision,
+            revision=self.revision,
+        )
+
     def __str__(self) -> str:
         return f"{self.reason.name}: {self.message}"
 

@@ -1,7 +1,8 @@
 """Feeds the watches of a session: one Watch stream per node, a subscription for each part on it.
 
 Invariant: a part is subscribed at most once at a time, always from its own point; whatever ends a
-subscription but a lasting error starts the next one, rather at another replica.
+subscription but a lasting error starts the next one, rather at another replica. When its shard has been cut,
+merged or moved meanwhile, it goes on at once with whoever serves its keys now, in pieces if need be.
 
 What a caller sees of it is in `watch.py`.
 """
@@ -50,8 +51,8 @@ class NodeWatches:
         self._watches.add(watch)
         self._cover(watch, watch.keys, None, 0)
 
-    def _cover(self, watch: Watch, keys: KeyRange, point: WatchPoint | None, attempts: int) -> None:
-        """Makes parts for `keys`: one per shard, each where `point` or the caller's own point says."""
+    def _cover(self, watch: Watch, keys: KeyRange, whole: WatchPart | None, attempts: int) -> None:
+        """Makes parts for `keys`, at least one per shard: of `whole`, else where the caller's points say."""
         shards = self._session.router.overlapping(watch.namespace, keys)
         if not shards:
             if attempts >= UNKNOWN_NAMESPACE_ATTEMPTS:
@@ -60,18 +61,29 @@ class NodeWatches:
                 return
             self._session.refresh_map()
             after = retry.backoff_ms(attempts + 5, 1.0) / 1000
-            self._loop.call_later(after, self._cover_later, watch, keys, point, attempts + 1)
+            self._loop.call_later(after, self._cover_later, watch, keys, whole, attempts + 1)
             return
+        if whole is not None:
+            watch.parts.remove(whole)
         for shard in shards:
             piece = keys.intersect(shard.range)
-            start = point or watch.given_point(piece, shard.group)
-            part = WatchPart(watch, piece, start)
-            watch.parts.append(part)
-            self._place(part)
+            parts = self._given(watch, piece, shard.group) if whole is None else [whole.cut(piece)]
+            watch.parts += parts
+            for part in parts:
+                self._place(part)
 
-    def _cover_later(self, watch: Watch, keys: KeyRange, point: WatchPoint | None, attempts: int) -> None:
-        if not watch.over:
-            self._cover(watch, keys, point, attempts)
+    def _cover_later(self, watch: Watch, keys: KeyRange, whole: WatchPart | None, attempts: int) -> None:
+        if not watch.over and (whole is None or whole in watch.parts):
+            self._cover(watch, keys, whole, attempts)
+
+    def _given(self, watch: Watch, keys: KeyRange, group: int) -> list[WatchPart]:
+        known = self._session.router.map
+        parts = []
+        for piece, point in watch.given(keys, group):
+            # A later group's that the map has elsewhere is about other keys, and did not say so.
+            stray = point is not None and point.group > group and known.group(point.group) is not None
+            parts.append(WatchPart(watch, piece, None if stray else point))
+        return parts
 
     def _place(self, part: WatchPart) -> None:
         """Subscribes the part at a replica of its shard, or cuts it when the shard was cut."""
@@ -80,10 +92,10 @@ class NodeWatches:
             return
         shard = self._session.router.locate(watch.namespace, part.keys.start)
         if shard is None or not shard.range.covers(part.keys):
-            watch.parts.remove(part)
-            self._cover(watch, part.keys, part.point, 0)
+            self._cover(watch, part.keys, part, 0)
             return
         part.in_snapshot = False
+        part.group = shard.group
         part.node = self._session.router.reader_of(shard, self._loop.time(), part.tried)
         stream = self._streams.get(part.node)
         if stream is None:
@@ -116,28 +128,42 @@ class NodeWatches:
         elif failure.reason not in _RETRIED:
             part.watch.fail(failure)
             return
-        if failure.shards:
-            self._session.router.learn_shards(failure.shards)
-        elif failure.reason in {Reason.WRONG_SHARD, Reason.CROSS_SHARD}:
+        self._session.learn_shards(failure.shards)
+        if failure.reason in {Reason.WRONG_SHARD, Reason.CROSS_SHARD} and not self._moved(part):
             self._session.refresh_map()
         self._again(part)
 
+    def _moved(self, part: WatchPart) -> bool:
+        """Whether another group serves its keys than the one that was asked, or more than one."""
+        shard = self._session.router.locate(part.watch.namespace, part.keys.start)
+        return shard is not None and (shard.group != part.group or not shard.range.covers(part.keys))
+
     def _again(self, part: WatchPart) -> None:
-        """Places the part anew after a pause, rather at another replica."""
+        """Places the part anew: at once where its keys went, else after a pause, rather elsewhere."""
+        if self._moved(part):
+            part.attempts = part.tried = 0
+            self._place(part)
+            return
         part.attempts += 1
         part.tried |= 1 << part.node
-        shard = self._session.router.locate(part.watch.namespace, part.keys.start)
-        if shard is None or not self._session.router.untried(shard, part.tried):
+        router, now = self._session.router, self._loop.time()
+        shard = router.locate(part.watch.namespace, part.keys.start)
+        if shard is None or not router.untried(shard, part.tried):
             part.tried = 0
-        self._loop.call_later(retry.backoff_ms(part.attempts, 0.5) / 1000, self._place, part)
+        wait = retry.backoff_ms(part.attempts, 0.5)
+        if shard is not None and router.is_young(shard, now):
+            wait = min(wait, retry.YOUNG_WAIT_MS)
+        self._loop.call_later(wait / 1000, self._place, part)
 
     def lost(self, stream: WatchStream, parts: list[WatchPart]) -> None:
         """A node's stream ended: its parts go on elsewhere, from their points."""
         if self._streams.get(stream.node) is stream:
             del self._streams[stream.node]
-        if not self._session.closed:
-            for part in parts:
-                self._again(part)
+        if self._session.closed or not parts:
+            return
+        self._session.refresh_map()  # the node may have left for good
+        for part in parts:
+            self._again(part)
 
     def resume(self, watch: Watch, part: WatchPart) -> None:
         """The caller has made room."""

@@ -5,7 +5,8 @@ trying again is always safe; whether the caller is told *refused* or *unknown* i
 here (refused only if every attempt was).
 
 Pure: time and chance come in as arguments. `RetryBudget` bounds what an overloaded cluster is asked
-again; following a leader hint or a newer map entry costs no budget, because it repairs the cause.
+again; following a leader hint or a newer map entry costs no budget, because it repairs the cause, nor does
+the pause of a merge, which is nobody's load.
 Source: design protocols, section 1; contract, "No quorum".
 """
 
@@ -19,6 +20,7 @@ from holdfast.types import Outcome
 
 BACKOFF_MS_MIN: Final = 10.0
 BACKOFF_MS_MAX: Final = 100.0  # well below an election, so that the new leader is found soon after it
+YOUNG_WAIT_MS: Final = 20.0  # a group that was just born has its leader within tens of ms
 FREE_REDIRECTS: Final = 3  # hints followed at once; two nodes naming each other must not spin
 # An election passes within this; a quorum that is really gone is reported after it.
 NO_QUORUM_PATIENCE_MS: Final = 2000.0
@@ -33,10 +35,14 @@ class Failure(NamedTuple):
         reason: as the node said; STOPPED also stands for a connection that broke.
         outcome: of this attempt.
         retry_after_ms: BUSY: the node's wish; 0 = none.
-        hinted: NOT_LEADER named a leader that is worth asking; WRONG_SHARD brought map entries.
+        hinted: NOT_LEADER named a leader that is worth asking; WRONG_SHARD: a later group is known now.
         is_write: whether an effect is possible at all.
-        untried: a replica has not been asked yet (reads that any replica may serve).
+        untried: a replica has not been asked yet.
         redirects: hints followed in a row, this one included.
+        young: the group that serves the key was learned of a moment ago: some of its replicas may not be
+            ready, and who leads is known to none or some.
+        merging: BUSY because the shard is about to be merged: a pause, not an overload.
+        behind: CROSS_SHARD or WRONG_SHARD from a node that knows an earlier group than is known here.
     """
 
     reason: Reason
@@ -46,6 +52,9 @@ class Failure(NamedTuple):
     is_write: bool = False
     untried: bool = False
     redirects: int = 0
+    young: bool = False
+    merging: bool = False
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +158,24 @@ def decide(
     return decision
 
 
-def _by_reason(  # noqa: C901 - one case a reason
+def _by_reason(  # noqa: C901, PLR0912 - one case a reason
     failure: Failure, attempt: int, elapsed_ms: float, jitter: float, budget: RetryBudget
 ) -> Decision:
     wait = backoff_ms(attempt, jitter)
+    if failure.young:
+        wait = min(wait, YOUNG_WAIT_MS * (0.5 + 0.5 * jitter))
+    onward = 0.0 if failure.young and failure.untried else wait
     redirect = 0.0 if failure.redirects <= FREE_REDIRECTS else wait
     decision: Decision = GiveUp()
     match failure.reason:
+        case Reason.CROSS_SHARD if failure.behind:  # by the map of before; it will learn of the later one
+            decision = Elsewhere(wait)
         case reason if reason in _FINAL:
             pass
-        case Reason.WRONG_SHARD:
-            decision = Elsewhere(redirect) if failure.hinted else RefreshMap(wait)
+        case Reason.WRONG_SHARD:  # each hint names a later group, so following them ends
+            decision = Elsewhere(0.0) if failure.hinted else RefreshMap(onward)
         case Reason.NOT_LEADER:
-            decision = Elsewhere(redirect if failure.hinted else wait)
+            decision = Elsewhere(redirect if failure.hinted else onward)
         case Reason.STOPPED:
             decision = Elsewhere(0.0 if attempt <= FREE_REDIRECTS else wait)
         case Reason.LAGGING:  # with every replica asked, what is missing may just take a moment
@@ -174,6 +188,8 @@ def _by_reason(  # noqa: C901 - one case a reason
             decision = Elsewhere(wait)
         case Reason.DISK_FULL if _may_go_on(failure, elapsed_ms, DISK_FULL_PATIENCE_MS):
             decision = Elsewhere(wait)
+        case Reason.BUSY if failure.merging:
+            decision = Again(failure.retry_after_ms * (1 + 0.5 * jitter) or wait)
         case Reason.BUSY if budget.spend():
             decision = Again(max(wait, failure.retry_after_ms * (1 + 0.5 * jitter)))
         # A defect repeats; only an unknown outcome is worth finding out.

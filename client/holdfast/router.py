@@ -1,7 +1,9 @@
 """Which node to ask: the map as known here, who leads, who answers.
 
-Invariant: a node that failed is not chosen while another replica may answer, and is never given up for
-good. What it knows are hints; a wrong one costs a redirect, never a wrong answer.
+Invariants: a node that failed is not chosen while another replica may answer, and is never given up for
+good. At every key the latest group ever told serves: ids only grow along a key's life, so the targets named
+by a WRONG_SHARD answer stand above every map that does not know them yet, one of two as well as both. What
+it knows are hints; a wrong one costs a redirect, never a wrong answer.
 
 Sends nothing and reads no clock: `now` is the caller's monotonic time in seconds.
 """
@@ -9,13 +11,15 @@ Sends nothing and reads no clock: `now` is the caller's monotonic time in second
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard, ShardMap
 
 SUSPECT_S_MIN: Final = 0.1
 SUSPECT_S_MAX: Final = 2.0
+# A group learned of so recently may still be being born, and elect its first leader: tens of ms.
+YOUNG_S: Final = 0.5
 
 
 class Router:
@@ -27,32 +31,46 @@ class Router:
         self._leaders: dict[int, int] = {}  # group -> node
         self._suspect: dict[int, tuple[float, int]] = {}  # node -> until, strikes
         self._readers: dict[int, tuple[int, ...]] = {}  # group -> ready replicas, cached
+        self._young_until: dict[int, float] = {}  # group -> until it counts as just born
         self._turn = 0
 
     # ---- the map ----
 
-    def learn_map(self, newer: ShardMap) -> None:
-        """Takes a map unless the known one is newer."""
+    def learn_map(self, newer: ShardMap, now: float) -> tuple[Shard, ...]:
+        """Takes a map unless the known one is newer; the shards that replace earlier ones."""
         if newer.epoch < self.map.epoch or not newer.shards:
-            return
-        self.map = newer
+            return ()
+        ahead = [shard for shard in self.map.shards if newer.group(shard.group) is None]
+        return self._adopt(newer.overlaid(ahead) if ahead else newer, now)
+
+    def learn_shards(self, shards: Iterable[Shard], now: float) -> tuple[Shard, ...]:
+        """Lays what an answer told over the map, all targets or some; the shards that this adds."""
+        fresh = [shard for shard in shards if self.map.group(shard.group) is None]
+        return self._adopt(self.map.overlaid(fresh), now) if fresh else ()
+
+    def _adopt(self, changed: ShardMap, now: float) -> tuple[Shard, ...]:
+        known, self.map = self.map, changed
         self._readers.clear()
-        for shard in newer.shards:
+        fresh = tuple(s for s in changed.shards if known.shards and known.group(s.group) is None)
+        for shard in changed.shards:
             if shard.leader:
                 self._leaders.setdefault(shard.group, shard.leader)
+        for shard in fresh:
+            self._leaders.setdefault(shard.group, shard.replicas[0].node)  # named first: it should lead
+            self._young_until[shard.group] = now + YOUNG_S
+        by_group: tuple[dict[int, Any], ...] = (self._leaders, self._young_until)
+        for facts in by_group:
+            for group in [g for g in facts if changed.group(g) is None]:
+                del facts[group]
+        return fresh
 
-    def learn_shards(self, shards: Iterable[Shard]) -> bool:
-        """Lays newer entries over the map; False: they tell nothing new or leave a gap (ask for the map)."""
-        fresh = [entry for entry in shards if self.map.group(entry.group) is None]
-        if not fresh:
-            return False
-        kept = [known for known in self.map.shards if not any(_overlap(known, entry) for entry in fresh)]
-        try:
-            changed = ShardMap(max(self.map.epoch, *(entry.epoch for entry in fresh)), (*kept, *fresh))
-        except ValueError:
-            return False
-        self.learn_map(changed)
-        return True
+    def is_young(self, shard: Shard, now: float) -> bool:
+        """Whether the shard's group was learned of a moment ago: it may have no leader yet."""
+        return now < self._young_until.get(shard.group, 0.0)
+
+    def nodes(self) -> dict[int, str]:
+        """The nodes that hold a replica, and their addresses."""
+        return {replica.node: replica.address for shard in self.map.shards for replica in shard.replicas}
 
     def locate(self, namespace: str, key: bytes) -> Shard | None:
         """The shard of a key; None: the namespace is not in the map."""
@@ -83,18 +101,18 @@ class Router:
         if self._leaders.get(group) == node:
             del self._leaders[group]
 
-    def leader_of(self, shard: Shard, now: float, last: int = 0) -> int:
+    def leader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
         """The node to send writes and linearizable reads to: the leader, or who may know it.
 
         Args:
             shard: whose leader.
             now: monotonic seconds.
-            last: the node asked before; another is preferred when no leader is known.
+            tried: bit set of nodes asked before; others are preferred when no leader is known.
         """
         node = self._leaders.get(shard.group)
         if node is not None and (node in self.ready or not self.is_suspect(node, now)):
             return node
-        return self._next(shard, now, 1 << last if last else 0)
+        return self._next(shard, now, tried)
 
     # ---- readers ----
 
@@ -156,18 +174,14 @@ class Router:
         """How often the node failed in a row."""
         return self._suspect.get(node, (0.0, 0))[1]
 
-    def unconnected(self, now: float) -> dict[int, str]:
-        """Nodes of the map without a stream that are worth dialling: id and address."""
+    def unconnected(self, shards: Iterable[Shard], now: float) -> dict[int, str]:
+        """Nodes of these shards without a stream that are worth dialling: id and address."""
         return {
             replica.node: replica.address
-            for shard in self.map.shards
+            for shard in shards
             for replica in shard.replicas
             if replica.node not in self.ready and not self.is_suspect(replica.node, now)
         }
 
     def __repr__(self) -> str:
         return f"<Router {self.map!r}, ready {sorted(self.ready)}, leaders {self._leaders}>"
-
-
-def _overlap(one: Shard, other: Shard) -> bool:
-    return one.namespace == other.namespace and not one.range.intersect(other.range).is_empty()

@@ -5,6 +5,9 @@ sequence). `answered_below` never passes a write whose outcome the caller has no
 is *refused* only if every attempt was; one attempt in doubt makes it *unknown*. A forked process takes a
 new session id. Every call ends by its deadline: one timer sweeps, operations carry none.
 
+A shard may split, merge or move under an operation: the group that ended says who goes on, and the same
+bytes go there within the same turn of the loop.
+
 Does not know what the operations mean (`client.py`) nor how frames travel (`stream.py`).
 Source: design protocols, sections 1 and 4.
 """
@@ -21,18 +24,21 @@ from typing import Any, Final
 
 from holdfast import retry, wire
 from holdfast.channels import Channels, describe
+from holdfast.clocks import GroupClocks
 from holdfast.errors import HoldfastError, Reason, error
+from holdfast.links import Links
 from holdfast.router import Router
 from holdfast.shardmap import Shard
-from holdfast.stream import HANG_S_MAX, SESSION, WRITE, Call, NodeStream, connection_lost
+from holdfast.stream import SESSION, WRITE, Call, NodeStream, connection_lost
 from holdfast.token import BadTokenError, Token
 from holdfast.types import Level, Outcome, Served
+from holdfast.waiting import WaitingRoom
 
 SWEEP_S_MIN: Final = 0.01  # deadlines are kept to this
-WAIT_SLOT_S: Final = 0.005  # retries due within one slot leave together
 DIAL_S: Final = 0.25  # between looks for replicas without a stream
 STAGGER_S: Final = 0.25  # between endpoints when connecting
 GET_MAP_S: Final = 1.0
+DISCOVER_S: Final = 0.05  # between questions for a map that holds the groups that answer
 LINEARIZABLE: Final = int(Level.LINEARIZABLE)
 
 # A leader that says this may have been cut off or deposed: another replica may lead by now.
@@ -58,16 +64,16 @@ class Session:
         self._sequence = 0
         self._writes: dict[int, Call] = {}
         self._reads: dict[int, Call] = {}
-        self._clocks: dict[int, float] = {}  # group -> its stamp minus our monotonic clock, ms
-        self._streams: dict[str, NodeStream] = {}
-        self._by_node: dict[int, NodeStream] = {}
+        self._clocks = GroupClocks()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._later: dict[int, list[Call]] = {}
+        self.links = Links(self.router, self.channels, self.spawn, self._make_stream)
+        self._waiting = WaitingRoom(self._loop, self._route_all)
         self._budget = retry.RetryBudget()
         self._random = random.Random(self.id)
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = float("inf")
         self._dial_at = 0.0
+        self._discover_at = 0.0
         self._refreshing = False
         self._not_after = (0, b"")
         self._first = self._loop.create_future()  # the first Welcome
@@ -78,6 +84,7 @@ class Session:
 
     async def connect(self, endpoints: Sequence[str], timeout_s: float) -> None:
         """Returns once a node has welcomed us. Raises HoldfastError (refused) when none does in time."""
+        self.links.endpoints = endpoints
         deadline = self._loop.time() + timeout_s
         at = 0
         while not self._first.done():
@@ -86,7 +93,7 @@ class Session:
                 where = ", ".join(endpoints)
                 why = f": {self._trouble}" if self._trouble else ""
                 raise error(Reason.DEADLINE, f"no node of {where} answered within {timeout_s:g} s{why}")
-            self._open(endpoints[at % len(endpoints)])
+            self.links.open(endpoints[at % len(endpoints)])
             at += 1
             await asyncio.wait([self._first], timeout=min(left, STAGGER_S))
         self._first.result()
@@ -96,6 +103,7 @@ class Session:
         self.closed = True
         if self._sweep is not None:
             self._sweep.cancel()
+        self.links.clear()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -107,8 +115,9 @@ class Session:
         """Takes a new identity: this process was forked, the old one belongs to the parent."""
         self.id = os.urandom(16)
         self._random = random.Random(self.id)
-        self._streams, self._by_node = {}, {}
-        self._writes, self._reads, self._later = {}, {}, {}
+        self.links.clear()
+        self._waiting.clear()
+        self._writes, self._reads = {}, {}
         self._tasks = set()
         self.router.ready.clear()
         self.channels.forget()
@@ -144,25 +153,29 @@ class Session:
         home[sequence] = call
         if deadline < self._sweep_at:
             self._arm_sweep(deadline)
-        self._route(call, now)
+        if not (self._waiting.fronts and level == WRITE and self._waiting.takes(call)):
+            self._route(call, now)
         return call
 
     def _route(self, call: Call, now: float) -> None:
         """Gives the call to the stream of the node it belongs to."""
         shard = self.router.locate(call.namespace, call.where)
         if shard is None:
-            self._judge(call, _unknown_namespace(call.namespace), hinted=False, untried=False)
+            unknown = _unknown_namespace(call.namespace)
+            self._judge(call, unknown, retry.Failure(unknown.reason, unknown.outcome))
             return
         if call.level > LINEARIZABLE:
             node = self.router.reader_of(shard, now, call.tried)
             if now >= self._dial_at:
-                self._dial(now)
+                self._dial_at = now + DIAL_S
+                self.links.dial(self.router.unconnected(self.router.map.shards, now))
         else:
-            node = self.router.leader_of(shard, now, call.node)
+            node = self.router.leader_of(shard, now, call.tried)
         call.node = node
-        stream = self._by_node.get(node)
+        call.group = shard.group
+        stream = self.links.by_node.get(node)
         if stream is None:
-            stream = self._open(shard.address_of(node) or shard.replicas[0].address, node)
+            stream = self.links.open(shard.address_of(node) or shard.replicas[0].address, node)
         if not stream.ready:
             stream.backlog.append(call)
             return
@@ -175,47 +188,21 @@ class Session:
         if call.level:
             tail = b""
         else:
-            stamp = int(self._clock_of(group) + 1000 * call.deadline)
+            call.stamped = group
+            at = self._clocks.stamp_at(group, 1000 * call.deadline)
+            if at is None:  # nobody has told a clock: all are steered to the wall's
+                at = 1000 * (time.time() + call.deadline - self._loop.time())
+            stamp = int(at)
             known, tail = self._not_after
             if known != stamp:
                 tail = wire.not_after(stamp)
                 self._not_after = (stamp, tail)
         call.encoded = wire.operation(call.sequence, call.key, tail, call.kind)
 
-    def _clock_of(self, group: int) -> float:
-        """The group's stamp minus our monotonic clock, ms.
-
-        A group that was born after the Welcome continues its sources' clocks, which are steered to the
-        same wall clocks as all others: the latest of the known ones stands in until it has answered.
-        """
-        clock = self._clocks.get(group)
-        if clock is not None:
-            return clock
-        if self._clocks:
-            return max(self._clocks.values())
-        return 1000 * (time.time() - self._loop.time())
-
     # ---- streams ----
 
-    def _open(self, address: str, node: int = 0) -> NodeStream:
-        stream = self._streams.get(address)
-        if stream is None:
-            hello = wire.hello(self.id, self._name)
-            stream = NodeStream(address, self.channels.open_stream, hello, self)
-            stream.hang_s = min(stream.hang_s * 2.0 ** min(self.router.strikes(node), 2), HANG_S_MAX)
-            self._streams[address] = stream
-            if node:
-                stream.node = node
-                self._by_node[node] = stream
-            self.spawn(stream.run())
-        return stream
-
-    def _dial(self, now: float) -> None:
-        """Connects to replicas that reads could be spread over."""
-        self._dial_at = now + DIAL_S
-        for node, address in self.router.unconnected(now).items():
-            if node not in self._by_node:
-                self._open(address, node)
+    def _make_stream(self, address: str) -> NodeStream:
+        return NodeStream(address, self.channels.open_stream, wire.hello(self.id, self._name), self)
 
     def welcomed(self, stream: NodeStream, welcome: Any) -> None:
         """Owner: learns map, clocks and cluster; sends on what waited."""
@@ -226,17 +213,12 @@ class Session:
                 self._first.set_exception(wrong)
                 self._first.exception()  # connect() may have given up already
             raise
-        known = self._by_node.get(stream.node)
-        if known is None or not known.ready:
-            self._by_node[stream.node] = stream
-        elif known is not stream:
-            stream.abandon("another stream to the node serves")
-        self.router.welcomed(stream.node)
+        self.links.welcomed(stream)
         if welcome.map.shards:
-            self.router.learn_map(wire.shard_map(welcome.map))
+            self._changed(self.router.learn_map(wire.shard_map(welcome.map), self._loop.time()))
         now_ms = 1000 * self._loop.time()
         for stamp in welcome.stamps:
-            self._clocks[stamp.group] = stamp.stamp_ms - now_ms
+            self._clocks.learn(stamp.group, stamp.stamp_ms, now_ms)
         if not self._first.done() and self.router.map.shards:
             self._first.set_result(None)
         waiting, stream.backlog = stream.backlog, []
@@ -251,26 +233,22 @@ class Session:
 
     def leaving(self, stream: NodeStream, unsent: list[Call]) -> None:
         """Owner: the node shuts down; what it was not sent goes elsewhere, untouched."""
-        self._forget(stream)
+        self.links.forget(stream)
         self._route_all(unsent)
 
     def lost(self, stream: NodeStream, why: str, sent: list[Call], unsent: list[Call]) -> None:
         """Owner: the stream is over; its calls go elsewhere."""
         self._trouble = f"{stream.address}: {why}"
-        self._forget(stream)
+        served = self.links.forget(stream)
         if self.closed:
             return
         for call in sent:
             self.failed(call, stream, connection_lost(why, sent=True, is_write=call.level == WRITE))
         for call in unsent:
             self.failed(call, stream, connection_lost(why, sent=False, is_write=call.level == WRITE))
-
-    def _forget(self, stream: NodeStream) -> None:
-        if self._streams.get(stream.address) is stream:
-            del self._streams[stream.address]
-        if self._by_node.get(stream.node) is stream:
-            del self._by_node[stream.node]
-            self.router.lost(stream.node, self._loop.time())
+        self._waiting.settle()
+        if served or not self.links.ready():
+            self.refresh_map()  # the node may have left for good
 
     # ---- answers ----
 
@@ -285,7 +263,9 @@ class Session:
             except BadTokenError:
                 self.token_full = True  # a server's defect: read stronger, never weaker
             if answers.stamp_ms:
-                self._clocks[group] = answers.stamp_ms - 1000 * self._loop.time()
+                self._clocks.learn(group, answers.stamp_ms, 1000 * self._loop.time())
+            if self.router.map.group(group) is None:  # a node answers for whoever serves the key there now
+                self._discovered(stream)
             self._budget.succeeded(len(answers.results))
             if stream.ready:  # not from a node that said goodbye: it still names itself leader
                 self.router.answered(stream.node)
@@ -301,30 +281,67 @@ class Session:
             call.home.pop(call.sequence, None)
             return
         now = self._loop.time()
-        hinted = False
-        shard = self.router.locate(call.namespace, call.where)
         call.frame = None
         call.tried |= 1 << stream.node
-        if failure.reason is Reason.NOT_LEADER and shard is not None:
-            hinted = self.router.not_leader(shard, stream.node, failure.leader, now)
-        elif failure.reason in {Reason.WRONG_SHARD, Reason.CROSS_SHARD}:
-            hinted = self.router.learn_shards(failure.shards)
+        if failure.shards and failure.reason is not Reason.BUSY:  # BUSY: a merge that may still be aborted
+            self.learn_shards(failure.shards)
+        shard = self.router.locate(call.namespace, call.where)
+        hinted = behind = False
+        if shard is not None and shard.group != call.group:
+            # What was said is about a group of before: it counts for nothing at the one that goes on.
             call.tried = 0
-        elif failure.reason in _NO_LONGER_LEADS and shard is not None:
-            self.router.forget_leader(shard.group, stream.node)
-        untried = shard is not None and self.router.untried(shard, call.tried)
-        self._judge(call, failure, hinted=hinted, untried=untried)
+            hinted = failure.reason in {Reason.WRONG_SHARD, Reason.NOT_LEADER}
+        elif shard is not None:
+            if failure.reason is Reason.TOO_LATE and self._stamp_anew(call):
+                return
+            hinted = self._mind(failure, shard, stream.node, now)
+            behind = any(told.group < shard.group for told in failure.shards if call.where in told.range)
+        facts = retry.Failure(
+            failure.reason,
+            failure.outcome,
+            failure.retry_after_ms,
+            hinted=hinted,
+            untried=shard is not None and self.router.untried(shard, call.tried),
+            young=shard is not None and self.router.is_young(shard, now),
+            # It names the targets when it is no overload but a merge that is not decided yet.
+            merging=failure.reason is Reason.BUSY and bool(failure.shards),
+            behind=behind,
+        )
+        self._judge(call, failure, facts)
 
-    def _judge(self, call: Call, failure: HoldfastError, *, hinted: bool, untried: bool) -> None:
+    def _mind(self, failure: HoldfastError, shard: Shard, node: int, now: float) -> bool:
+        """What a failure says about who leads. True: another node was named that is worth asking."""
+        if failure.reason is Reason.NOT_LEADER:
+            return self.router.not_leader(shard, node, failure.leader, now)
+        if failure.reason in _NO_LONGER_LEADS:
+            self.router.forget_leader(shard.group, node)
+        elif failure.reason is Reason.CROSS_SHARD:
+            self.refresh_map()  # whoever plans anew does it by the map
+        elif failure.reason is Reason.WRONG_SHARD:
+            self.router.forget_leader(shard.group, node)  # it serves the group no more, or not yet
+        return False
+
+    def _stamp_anew(self, call: Call) -> bool:
+        """Counts not_after by the clock of the group that serves now: a merge may have moved it on.
+
+        Only while no attempt is in doubt: then the bytes of before can have had no effect.
+        """
+        if call.doubt or call.stamped == call.group or call.deadline <= self._loop.time():
+            return False
+        call.encoded = b""
+        self._waiting.put(call, 0.0)
+        return True
+
+    def _judge(self, call: Call, failure: HoldfastError, facts: retry.Failure) -> None:
         now = self._loop.time()
         is_write = call.level == WRITE
         call.attempts += 1
-        call.redirects = call.redirects + 1 if hinted else 0
+        call.redirects = call.redirects + 1 if facts.hinted else 0
         call.last = failure
         if is_write and failure.outcome is Outcome.UNKNOWN:
             call.doubt = True
         decision = retry.decide(
-            retry.Failure(failure.reason, failure.outcome, failure.retry_after_ms, hinted, is_write, untried),
+            facts._replace(is_write=is_write, redirects=call.redirects),
             attempt=call.attempts,
             elapsed_ms=1000 * (now - call.started),
             remaining_ms=1000 * (call.deadline - now),
@@ -334,27 +351,16 @@ class Session:
         if isinstance(decision, retry.GiveUp):
             self._finish(call, failure)
             return
-        if isinstance(decision, retry.RefreshMap):
-            self.refresh_map()
-        if not untried and not isinstance(decision, retry.Again):
+        if isinstance(decision, retry.RefreshMap) and not (facts.young and failure.shards):
+            self.refresh_map()  # (of a young group the session knows more than who refused)
+        if not facts.untried and not isinstance(decision, retry.Again):
             call.tried = 0  # every replica was asked: begin again
         # Never at once from here: answers of one response that fail together leave together.
-        self._route_later(call, decision.after_ms / 1000)
+        self._waiting.put(call, decision.after_ms / 1000, hinted=facts.hinted)
 
-    def _route_later(self, call: Call, after_s: float) -> None:
-        slot = int((self._loop.time() + after_s) / WAIT_SLOT_S) + 1 if after_s > 0 else 0
-        waiting = self._later.get(slot)
-        if waiting is not None:
-            waiting.append(call)
-            return
-        self._later[slot] = [call]
-        if slot:
-            self._loop.call_at(slot * WAIT_SLOT_S, self._route_slot, slot)
-        else:
-            self._loop.call_soon(self._route_slot, slot)
-
-    def _route_slot(self, slot: int) -> None:
-        self._route_all(self._later.pop(slot, ()))
+    def settled(self) -> None:
+        """Owner: what failed and need not wait is sent on within the same turn."""
+        self._waiting.settle()
 
     def _route_all(self, calls: Iterable[Call]) -> None:
         now = self._loop.time()
@@ -376,7 +382,7 @@ class Session:
             outcome = Outcome.UNKNOWN if in_doubt else failure.outcome
         else:
             outcome = Outcome.REFUSED  # a read has no effect to be unsure of
-        call.set_exception(_with_outcome(failure, outcome))
+        call.set_exception(failure.under(outcome))
 
     def _arm_sweep(self, deadline: float) -> None:
         if self._sweep is not None:
@@ -414,23 +420,44 @@ class Session:
         token = wire.token_bytes(self.token) if with_token else b""
         return token, next(iter(self._writes), self._sequence + 1)
 
-    def refresh_map(self) -> None:
-        """Asks a node for the map, in the background; at most one request at a time."""
+    def refresh_map(self, address: str = "") -> None:
+        """Asks a node for the map (any, or a certain one), in the background; one request at a time."""
         if not self._refreshing and not self.closed:
             self._refreshing = True
-            self.spawn(self._refresh())
+            self.spawn(self._refresh(address))
 
-    async def _refresh(self) -> None:
+    def _discovered(self, stream: NodeStream) -> None:
+        """The node answered for a group that the map here does not hold: it knows a later one."""
+        now = self._loop.time()
+        if now >= self._discover_at:
+            self._discover_at = now + DISCOVER_S
+            self.refresh_map(stream.address)
+
+    async def _refresh(self, address: str) -> None:
         try:
-            ready = [stream for stream in self._streams.values() if stream.ready]
-            if ready:
-                address = self._random.choice(ready).address
-                _, newer = await self.channels.get_map(address, GET_MAP_S)
-                self.router.learn_map(newer)
+            ready = self.links.ready()
+            if not ready:
+                self.links.fall_back()  # whoever welcomes us brings the map
+                return
+            whom = address or self._random.choice(ready).address
+            _, newer = await self.channels.get_map(whom, GET_MAP_S)
+            self._changed(self.router.learn_map(newer, self._loop.time()))
         except Exception as exc:  # noqa: BLE001 - the map stays as it is; whoever needs it asks again
             self._trouble = f"map: {describe(exc)}"
         finally:
             self._refreshing = False
+
+    def learn_shards(self, shards: Iterable[Shard]) -> None:
+        """Takes what an answer told of the map."""
+        self._changed(self.router.learn_shards(shards, self._loop.time()))
+
+    def _changed(self, fresh: tuple[Shard, ...]) -> None:
+        """Groups have replaced others: their nodes are dialled before anything is sent there."""
+        if fresh:
+            self.links.dial(self.router.unconnected(fresh, self._loop.time()))
+            living = {shard.group for shard in self.router.map.shards}
+            self._clocks.replaced([shard.group for shard in fresh], living)
+        self.links.see_off()
 
     def note_trouble(self, what: str) -> None:
         """Remembers a connection failure, for the message of a later deadline."""
@@ -443,7 +470,7 @@ class Session:
     def __repr__(self) -> str:
         return (
             f"<Session {self.id.hex()[:8]}, {len(self._writes)} writes, {len(self._reads)} reads under way,"
-            f" {list(self._streams.values())}>"
+            f" {self.links!r}>"
         )
 
 
@@ -452,24 +479,6 @@ _LEVELS = {0: Level.LINEARIZABLE} | {int(level): level for level in Level}
 
 def _unknown_namespace(namespace: str) -> HoldfastError:
     return error(Reason.UNKNOWN_NAMESPACE, f"the cluster has no namespace {namespace!r}", field="namespace")
-
-
-def _with_outcome(failure: HoldfastError, outcome: Outcome | None) -> HoldfastError:
-    """The same failure under the operation's final outcome."""
-    if failure.outcome is outcome:
-        return failure
-    return error(
-        failure.reason,
-        failure.message,
-        outcome=outcome,
-        field=failure.field,
-        retry_after_ms=failure.retry_after_ms,
-        leader=failure.leader,
-        shards=failure.shards,
-        applied_index=failure.applied_index,
-        oldest_revision=failure.oldest_revision,
-        revision=failure.revision,
-    )
 
 
 def _renew_all() -> None:

@@ -84,8 +84,40 @@ class ShardMap:
         """The shard served by `group`."""
         return self._by_group.get(group)
 
+    def overlaid(self, entries: Iterable[Shard]) -> ShardMap:
+        """The map of the same epoch with entries of later groups laid over it.
+
+        Group ids only grow along a key's life, so at every key the greatest group is the latest. What the
+        entries do not cover stays with whom it was: an earlier group's entry may come out narrower, or in
+        two pieces. Entries of a namespace that the map does not hold are left out.
+        """
+        rows = {namespace: row for namespace, (_, row) in self._by_namespace.items()}
+        for entry in sorted(entries, key=lambda entry: entry.group):
+            if entry.namespace in rows:
+                rows[entry.namespace] = _laid_over(rows[entry.namespace], entry)
+        return ShardMap(self.epoch, itertools.chain.from_iterable(rows.values()))
+
     def __repr__(self) -> str:
         return f"<ShardMap epoch {self.epoch}, {len(self.shards)} shards>"
+
+
+def _laid_over(row: list[Shard], entry: Shard) -> list[Shard]:
+    """The row with `entry` wherever it held an earlier group."""
+    laid: list[Shard] = []
+    for known in row:
+        shared = known.range.intersect(entry.range)
+        if known.group >= entry.group or shared.is_empty():
+            laid.append(known)
+            continue
+        if known.range.start < shared.start:
+            laid.append(known._replace(range=KeyRange(known.range.start, shared.start)))
+        if laid and laid[-1].group == entry.group:  # it covers the end of the one before too
+            laid[-1] = entry._replace(range=KeyRange(laid[-1].range.start, shared.end))
+        else:
+            laid.append(entry._replace(range=shared))
+        if shared.end != known.range.end:
+            laid.append(known._replace(range=KeyRange(shared.end, known.range.end)))
+    return laid
 
 
 def _check_row(namespace: str, row: list[Shard]) -> None:

@@ -45,6 +45,7 @@ class Call(asyncio.Future[Answer]):
         "doubt",
         "encoded",
         "frame",
+        "group",
         "home",
         "key",
         "kind",
@@ -54,6 +55,7 @@ class Call(asyncio.Future[Answer]):
         "node",
         "redirects",
         "sequence",
+        "stamped",
         "started",
         "tried",
         "where",
@@ -88,6 +90,8 @@ class Call(asyncio.Future[Answer]):
         self.redirects = 0  # hints followed in a row
         self.tried = 0  # bit set of nodes that failed it
         self.node = 0  # asked last
+        self.group = 0  # whose node that was asked as
+        self.stamped = 0  # the group whose clock a write's not_after was counted by
         self.doubt = False  # some attempt may have had its effect
         self.last: HoldfastError | None = None
 
@@ -103,6 +107,9 @@ class Owner(Protocol):
 
     def failed(self, call: Call, stream: NodeStream, failure: HoldfastError) -> None:
         """An attempt was answered with an error."""
+
+    def settled(self) -> None:
+        """All answers of a response have been handed over."""
 
     def leaving(self, stream: NodeStream, unsent: list[Call]) -> None:
         """The node says goodbye: nothing more may be sent there."""
@@ -306,6 +313,7 @@ class NodeStream:
                     call.home.pop(call.sequence, None)
                     if not call.done():
                         call.set_result((result, served))
+        self._owner.settled()
 
     def _frame_done(self) -> None:
         self._in_flight -= 1

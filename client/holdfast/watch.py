@@ -5,6 +5,10 @@ streams. A part resumes at the last point that reached it, drops what is not bey
 `points` only covers what the caller has really iterated over. A snapshot that breaks off begins again
 with a mark, because keys may have gone in between.
 
+Shards split and merge under a watch. A part whose shard was cut becomes several that resume at its point; a
+merge leaves several parts on one shard. Points order by (group, revision), because group ids only grow along
+a key's life, so a point stays good when its group is gone: the cluster knows what became of it.
+
 A caller that is slow makes its parts pause: above `BUFFER_EVENTS_MAX` the subscription is given up and
 taken up again from its point when half has been read. Only a snapshot is buffered whole, since it cannot
 be resumed in the middle.
@@ -15,6 +19,7 @@ be resumed in the middle.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -49,10 +54,12 @@ class WatchPart:
     __slots__ = (
         "attempts",
         "buffered",
+        "group",
         "in_snapshot",
         "keys",
         "node",
         "paused",
+        "pieces",
         "point",
         "seen",
         "tried",
@@ -62,14 +69,33 @@ class WatchPart:
     def __init__(self, watch: Watch, keys: KeyRange, point: WatchPoint | None) -> None:
         self.watch = watch
         self.keys = keys
-        self.point = point  # received up to here
-        self.seen = point  # iterated over up to here
+        self.point = self.seen = None if point is None else self.here(point)
+        # point: received up to here; seen: iterated over up to here.
+        self.pieces: list[WatchPart] = []  # it was cut into these
+        self.group = 0  # subscribed to last
         self.in_snapshot = False
         self.buffered = 0
         self.paused = False
         self.attempts = 0
         self.tried = 0
         self.node = 0
+
+    def here(self, point: WatchPoint) -> WatchPoint:
+        """The point, said of the keys of this part."""
+        return WatchPoint(point.group, point.revision, *self.keys)
+
+    def cut(self, keys: KeyRange) -> WatchPart:
+        """A part for some of the keys, that goes on where this one has come to."""
+        piece = WatchPart(self.watch, keys, self.point)
+        piece.seen = None if self.seen is None else piece.here(self.seen)
+        self.pieces.append(piece)
+        return piece
+
+    def has_seen(self, point: WatchPoint) -> None:
+        """The caller has iterated this far. What waits of a part comes before what its pieces bring."""
+        self.seen = self.here(point)
+        for piece in self.pieces:
+            piece.has_seen(point)
 
     def __repr__(self) -> str:
         return f"<WatchPart {self.keys}, at {self.point}, {self.buffered} buffered>"
@@ -109,13 +135,32 @@ class Watch:
         """Where to resume (`from_`): everything iterated over so far has been seen."""
         return tuple(part.seen for part in self.parts if part.seen is not None)
 
+    def given(self, keys: KeyRange, group: int) -> list[tuple[KeyRange, WatchPoint | None]]:
+        """Where to begin with keys that lie in the shard of `group`: one piece for each place.
+
+        After a merge the caller holds several points for one shard, each for its own keys.
+        """
+        bounds = {bound for point in self._given for bound in (point.start, point.end)}
+        cuts = sorted(bound for bound in bounds if bound > keys.start and bound in keys)
+        pieces: list[tuple[KeyRange, WatchPoint | None]] = []
+        for start, end in itertools.pairwise((keys.start, *cuts, keys.end)):
+            piece, point = KeyRange(start, end), self.given_point(KeyRange(start, end), group)
+            if pieces and _place(pieces[-1][1]) == _place(point):
+                piece = KeyRange(pieces.pop()[0].start, end)
+            pieces.append((piece, point))
+        return pieces
+
     def given_point(self, keys: KeyRange, group: int) -> WatchPoint | None:
-        """The caller's point for a part: of the same group, else the latest that covers its keys."""
+        """The caller's latest point for these keys, whatever group it names.
+
+        A point that does not say its keys counts for its own group, else for a later one. A point of the
+        group for other keys is better than none: the earliest of them.
+        """
+        bare = [p for p in self._given if not p.start and not p.end]
+        covering = [p for p in self._given if p not in bare and KeyRange(p.start, p.end).covers(keys)]
+        covering += [p for p in bare if p.group == group]
         same = [p for p in self._given if p.group == group]
-        if same:
-            return same[0]
-        covering = [p for p in self._given if p.group < group and KeyRange(p.start, p.end).covers(keys)]
-        return max(covering, default=None)
+        return max(covering or bare, key=_place, default=None) or min(same, key=_place, default=None)
 
     def shown(self, event: Event) -> Event:
         """The event without what the caller did not ask for."""
@@ -132,8 +177,11 @@ class Watch:
         *,
         caught_up: bool = False,
     ) -> None:
-        """Takes one response: whole revisions, and the point behind them."""
+        """Takes one response: whole revisions of the point's group, and the point behind them."""
         events = list(events)
+        if point is not None and part.point is not None and _place(point) < _place(part.point):
+            events = [event for event in events if event.kind is EventKind.SNAPSHOT]
+            point = point if caught_up else None  # else known, and seen already
         news = [event for event in events if event.kind is not EventKind.SNAPSHOT]
         snapshot = [event for event in events if event.kind is EventKind.SNAPSHOT]
         if (snapshot or caught_up) and not part.in_snapshot:
@@ -142,7 +190,7 @@ class Watch:
         for event in snapshot:
             self._items.append((event, part, None))
         if point is not None:
-            point = WatchPoint(point.group, point.revision, *part.keys)
+            point = part.here(point)
         if caught_up:
             part.in_snapshot = False
             base = None if news else point
@@ -207,7 +255,7 @@ class Watch:
 
     def _has_seen(self, part: WatchPart, item: Event | Mark | None, seen: WatchPoint | None) -> None:
         if seen is not None:
-            part.seen = seen
+            part.has_seen(seen)
         if isinstance(item, Event):
             part.buffered -= 1
             if part.paused and part.buffered <= BUFFER_EVENTS_MAX // 2:
@@ -240,5 +288,10 @@ class Watch:
 
 
 def _is_new(event: Event, at: WatchPoint | None, now: WatchPoint | None) -> bool:
-    """Not behind the point already received (of the same group: revisions of two may not be compared)."""
+    """Not behind the point already received. Revisions of two groups are not compared: the later is new."""
     return at is None or now is None or at.group != now.group or event.revision > at.revision
+
+
+def _place(point: WatchPoint | None) -> tuple[int, int]:
+    """What points of one key are ordered by."""
+    return (0, 0) if point is None else (point.group, point.revision)

@@ -305,7 +305,8 @@ def failure(message: types_pb2.Error, revision: int = 0) -> HoldfastError:
         field=message.field,
         retry_after_ms=message.retry_after_ms,
         leader=message.leader,
-        shards=tuple(shard(entry) for entry in message.shards),
+        # An entry that names no replica is no help, and no reason to lose the stream.
+        shards=tuple(shard(entry) for entry in message.shards if entry.replicas),
         applied_index=message.applied_index,
         oldest_revision=message.oldest_revision,
         revision=revision or message.revision,

@@ -19,7 +19,7 @@ from grpc import (
 from holdfast.errors import Reason
 from holdfast.fake_store import FakeStore
 from holdfast.keys import KeyRange
-from holdfast.shardmap import Replica, Shard
+from holdfast.shardmap import Shard
 from holdfast.types import EventKind, Outcome
 from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1 import placement_pb2, types_pb2
@@ -46,6 +46,13 @@ class Group:
         self.done: dict[tuple[bytes, int], pb.Result] = {}
         self.applied = 0  # writes that took effect, repeats not counted
         self.stamp_ms = STAMP_MS + number
+        # Reshapes (reshaped_cluster.py):
+        self.nodes: tuple[int, ...] = ()  # who holds a replica, in the map's order; empty: everybody
+        self.after: list[Group] = []  # it is sealed, these go on
+        self.first = 0  # revision it began with
+        self.merging = False  # it is sealed, and nothing is decided
+        self.segments: dict[int, list[Any]] = {}  # group of before -> its events, which lead to ours
+        self.ancestors: set[int] = set()  # groups of before whose revisions ours go on from
 
     def apply(self, session: bytes, operation: pb.Operation) -> pb.Result:
         name = (session, operation.sequence)
@@ -73,9 +80,12 @@ class ScriptedNode:
         self.watch_starts: list[pb.WatchStart] = []
         self.script: Script = lambda _: None
         self.window = 64
+        self.maps_asked = 0
+        self.stuck_snapshots = False  # a snapshot stops before its end
         self.held: asyncio.Event | None = None  # set: answers wait for it
         self.streams: list[asyncio.Queue[Any]] = []
-        self.watchers: list[tuple[asyncio.Queue[Any], int, pb.WatchStart]] = []
+        self.watchers: list[tuple[asyncio.Queue[Any], int, pb.WatchStart, Group]] = []
+        self.groups: list[Group] | None = None  # what it routes by, when that is not the newest
         self._server: aio.Server | None = None
         self._news = asyncio.Event()
 
@@ -156,7 +166,7 @@ class ScriptedNode:
         return pb.Welcome(
             cluster_id=CLUSTER,
             node=self.number,
-            map=self.cluster.map_message(),
+            map=self.cluster.map_message(self.groups),
             stamps=stamps,
             frames_in_flight_max=self.window,
         )
@@ -165,8 +175,8 @@ class ScriptedNode:
         """False: the line is to be cut."""
         response, lose = pb.StreamResponse(), False
         for operation in frame.operations:
-            said = self.script(operation)
-            group = self.cluster.group_of(operation)
+            group = self.cluster.group_of(operation, self.groups)
+            said = self.script(operation) or self.cluster.misplaced(self, group, operation)
             if said == "silent":
                 continue
             if isinstance(said, types_pb2.Error):
@@ -178,11 +188,11 @@ class ScriptedNode:
                 answers.results.add(sequence=operation.sequence, error=error)
                 answers.ClearField("stamp_ms")
                 continue
-            result = group.apply(session, operation)
+            result = self.cluster.continued(group, operation, group.apply(session, operation))
             if said == "lose":
                 lose = True
                 continue
-            start, end = self.cluster.shard(group).span()
+            start, end = self.cluster.span(group)
             answers.token.CopyFrom(
                 types_pb2.TokenEntry(start=start, end=end, group=group.number, index=group.index)
             )
@@ -208,7 +218,9 @@ class ScriptedNode:
             out.put_nowait(None)
 
     async def _get_map(self, _: Any, __: Any) -> placement_pb2.GetMapResponse:
-        return placement_pb2.GetMapResponse(cluster_id=CLUSTER, map=self.cluster.map_message())
+        self.maps_asked += 1
+        message = self.cluster.map_message(self.groups)
+        return placement_pb2.GetMapResponse(cluster_id=CLUSTER, map=message)
 
     # ---- watches ----
 
@@ -233,10 +245,21 @@ class ScriptedNode:
             self._news.set()
 
     def _start_watch(self, out: asyncio.Queue[Any], number: int, start: pb.WatchStart) -> None:
-        group = self.cluster.group_at(start.range.start)
+        group = self.cluster.group_at(start.range.start, self.groups)
         store, keys = group.store, KeyRange(start.range.start, start.range.end)
         point = getattr(start, "from") if start.HasField("from") else None
         response = pb.WatchResponse(watch=number, started=True)
+        if (misplaced := self.cluster.misplaced_watch(self, group, start)) is not None:
+            response.cancelled.CopyFrom(misplaced)
+            out.put_nowait(response)
+            return
+        if point is not None and point.group in group.segments:
+            out.put_nowait(self._segment(number, keys, group.segments[point.group], point))
+            point = pb.WatchPoint(group=group.number, revision=group.first)
+        elif point is not None and point.group not in {group.number, *group.ancestors}:
+            response.cancelled.CopyFrom(refusal(Reason.COMPACTED))
+            out.put_nowait(response)
+            return
         compacted = self.cluster.compacted_below
         if point is not None and point.revision < compacted and not start.or_snapshot:
             response.cancelled.CopyFrom(refusal(Reason.COMPACTED, oldest_revision=compacted))
@@ -249,16 +272,31 @@ class ScriptedNode:
                     event = response.events.add(kind=pb.Event.KIND_SNAPSHOT, key=key)
                     event.value, event.revision = record.value, record.revision
             response.caught_up = True
+        if self.stuck_snapshots:
+            response.caught_up = False
+            out.put_nowait(response)
+            self.watchers.append((out, number, start, group))
+            return
         response.point.group, response.point.revision = group.number, store.revision
         for event in store.events:
             if event.revision > since and event.key in keys:
                 _add_event(response, event)
         out.put_nowait(response)
-        self.watchers.append((out, number, start))
+        self.watchers.append((out, number, start, group))
+
+    def _segment(self, number: int, keys: KeyRange, events: list[Any], point: pb.WatchPoint) -> Any:
+        """What is left of a group of before, whose events lead to those of the present one."""
+        response = pb.WatchResponse(watch=number, started=True)
+        for event in events:
+            if event.revision > point.revision and event.key in keys:
+                _add_event(response, event)
+        response.point.group = point.group
+        response.point.revision = max([point.revision, *(event.revision for event in events)])
+        return response
 
     def tell(self, group: Group, events: list[Any]) -> None:
-        for out, number, start in self.watchers:
-            if self.cluster.group_at(start.range.start) is not group:
+        for out, number, start, watched in self.watchers:
+            if watched is not group:
                 continue
             response = pb.WatchResponse(watch=number)
             for event in events:
@@ -269,7 +307,7 @@ class ScriptedNode:
 
     def cut_watches(self) -> None:
         """Closes every watch stream from this side."""
-        for out, _, _ in self.watchers:
+        for out, *_ in self.watchers:
             out.put_nowait(None)
 
 
@@ -300,23 +338,36 @@ class ScriptedCluster:
     def address(self, number: int) -> str:
         return self.nodes[number - 1].address if number else ""
 
-    def group_at(self, key: bytes) -> Group:
-        return next(g for g in reversed(self.groups) if key >= g.start)
+    def group_at(self, key: bytes, groups: list[Group] | None = None) -> Group:
+        return next(g for g in reversed(groups or self.groups) if key >= g.start)
 
-    def group_of(self, operation: pb.Operation) -> Group:
+    def group_of(self, operation: pb.Operation, groups: list[Group] | None = None) -> Group:
         kind = operation.WhichOneof("kind")
         if kind == "scan":
-            return self.group_at(operation.scan.range.start)
+            return self.group_at(operation.scan.range.start, groups)
         if kind == "txn":
             parts = (*operation.txn.compares, *operation.txn.then, *operation.txn.otherwise)
-            return self.group_at(parts[0].key)
+            return self.group_at(parts[0].key, groups)
         if kind == "delete" and operation.delete.HasField("range"):
-            return self.group_at(operation.delete.range.start)
-        return self.group_at(operation.key)
+            return self.group_at(operation.delete.range.start, groups)
+        return self.group_at(operation.key, groups)
 
-    def shard(self, group: Group) -> Shard:
-        replicas = tuple(Replica(node.number, node.address) for node in self.nodes)
-        return Shard("default", KeyRange(group.start, group.end), group.number, 1, replicas, group.leader)
+    def misplaced(self, node: ScriptedNode, group: Group, operation: pb.Operation) -> Any:
+        """Why the node cannot serve the operation, as its shard is gone; see reshaped_cluster.py."""
+
+    def misplaced_watch(self, node: ScriptedNode, group: Group, start: pb.WatchStart) -> Any:
+        """The same of a watch."""
+
+    def continued(self, group: Group, operation: pb.Operation, result: pb.Result) -> pb.Result:
+        """The result, with where a scan goes on when its range does not end with the shard."""
+        del group, operation
+        return result
+
+    def span(self, group: Group) -> tuple[bytes, bytes]:
+        return Shard("default", KeyRange(group.start, group.end), group.number, 1, (), 0).span()
+
+    def replicas(self, group: Group) -> list[ScriptedNode]:
+        return [self.nodes[number - 1] for number in group.nodes] or self.nodes
 
     def shard_message(self, group: Group) -> types_pb2.Shard:
         return types_pb2.Shard(
@@ -325,12 +376,12 @@ class ScriptedCluster:
             end=group.end,
             group=group.number,
             epoch=self.epoch,
-            replicas=[types_pb2.Replica(node=n.number, address=n.address) for n in self.nodes],
+            replicas=[types_pb2.Replica(node=n.number, address=n.address) for n in self.replicas(group)],
             leader=group.leader,
         )
 
-    def map_message(self) -> pb.ShardMap:
-        return pb.ShardMap(epoch=self.epoch, shards=[self.shard_message(g) for g in self.groups])
+    def map_message(self, groups: list[Group] | None = None) -> pb.ShardMap:
+        return pb.ShardMap(epoch=self.epoch, shards=[self.shard_message(g) for g in groups or self.groups])
 
     def lead(self, number: int) -> None:
         """The node leads all groups from now on."""
@@ -339,7 +390,7 @@ class ScriptedCluster:
 
     def tell_watchers(self) -> None:
         for group in self.groups:
-            events = group.store.events[self._told[group.number] :]
+            events = group.store.events[self._told.get(group.number, 0) :]
             self._told[group.number] = len(group.store.events)
             if events:
                 for node in self.nodes:

@@ -1,11 +1,15 @@
 """Acts on ranges follow the map."""
 
 import asyncio
+import time
 
 import holdfast
 import pytest
 from holdfast import Reason, RefusedError
+from holdfast.keys import KeyRange
+from holdfast.shardmap import Replica, Shard
 
+from tests.unit.holdfast.reshaped_cluster import ReshapedCluster
 from tests.unit.holdfast.scripted_node import ScriptedCluster, refusal
 
 
@@ -52,3 +56,98 @@ def test_a_map_that_never_rests_is_reported():
     with pytest.raises(RefusedError) as caught:
         asyncio.run(run())
     assert caught.value.reason is Reason.WRONG_SHARD
+
+
+async def filled(client) -> list[bytes]:
+    keys = [bytes((n,)) for n in range(97, 123)]
+    await asyncio.gather(*(client.put(key, "v") for key in keys))
+    return keys
+
+
+@pytest.mark.parametrize("aware", [(1, 2), (2,)], ids=["routed on", "refused"])
+def test_a_scan_goes_on_through_a_split(aware):
+    """The continuation key is good in the shards of after: every key comes once, in order."""
+
+    async def run():
+        async with ReshapedCluster(2) as cluster, holdfast.connect(cluster.endpoints) as client:
+            wanted, found, cursor = await filled(client), [], b""
+            for n in range(100):
+                page = await client.scan_page(limit=4, from_=cursor)
+                found += [item.key for item in page.items]
+                cursor = page.next
+                if n == 1:
+                    cluster.split(b"k", aware=aware)
+                    cluster.groups[0].leader = cluster.groups[1].leader = aware[0]
+                if not cursor:
+                    return wanted, found
+            raise AssertionError
+
+    wanted, found = asyncio.run(run())
+    assert found == wanted
+
+
+def test_a_scan_goes_on_through_a_merge():
+    """A page of the merged shard holds what the next shard would have had; nothing comes twice."""
+
+    async def run():
+        async with ReshapedCluster(2, (b"k",)) as cluster, holdfast.connect(cluster.endpoints) as client:
+            wanted = await filled(client)
+            first = await client.scan_page(limit=4)
+            cluster.merge(12, aware=(2,))
+            rest = [item.key async for item in client.scan(start=first.next)]
+            return wanted, [item.key for item in first.items] + rest
+
+    wanted, found = asyncio.run(run())
+    assert found == wanted
+
+
+def test_a_page_counts_for_what_was_asked_not_for_what_the_map_says_by_then():
+    """The map changes while a page is under way: the answer still covers the range it was asked for."""
+
+    async def run():
+        async with ReshapedCluster(1) as cluster, holdfast.connect(cluster.endpoints) as client:
+            wanted, node = await filled(client), cluster.nodes[0]
+            node.held = asyncio.Event()
+            node.frames.clear()
+            scanning = asyncio.ensure_future(client.scan_page(limit=1000))
+            await node.until(lambda: node.frames)
+            told = [Shard("default", KeyRange(b"", b"k"), 10, 1, (Replica(1, node.address),), 1)]
+            client._backend.learn_shards(told)
+            node.held.set()
+            page = await scanning
+            return wanted, [item.key for item in page.items], page.next
+
+    wanted, found, following = asyncio.run(run())
+    assert (found, following) == (wanted, b"")
+
+
+@pytest.mark.parametrize("aware", [(1, 2), (2,)], ids=["routed on", "refused"])
+def test_a_range_delete_is_planned_anew_with_the_shards_it_was_told(aware):
+    """CROSS_SHARD for a map of before: each half is deleted in its shard, each key counted once."""
+
+    async def run():
+        async with ReshapedCluster(2) as cluster, holdfast.connect(cluster.endpoints) as client:
+            wanted = await filled(client)
+            cluster.split(b"k", aware=aware)
+            deleted = await client.delete_range(prefix="")
+            left = [item.key async for item in client.scan()]
+            return len(wanted), deleted, left
+
+    wanted, deleted, left = asyncio.run(run())
+    assert (deleted, left) == (wanted, [])
+
+
+def test_a_range_act_ends_by_its_deadline_however_often_it_moves():
+    """The time of a page is one, over all places it is asked at."""
+
+    async def run():
+        async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
+            cluster.nodes[0].script = lambda _: refusal(Reason.CROSS_SHARD)
+            began = time.monotonic()
+            with pytest.raises(RefusedError):
+                await client.scan_page(timeout_s=0.1)
+            return time.monotonic() - began, len(cluster.nodes[0].operations)
+
+    took, asked = asyncio.run(run())
+    assert took < 0.3
+    assert asked < 10  # with pauses, as nothing new was told

@@ -5,6 +5,7 @@ from holdfast.errors import Reason
 from holdfast.retry import (
     BACKOFF_MS_MAX,
     FREE_REDIRECTS,
+    YOUNG_WAIT_MS,
     Again,
     Elsewhere,
     Failure,
@@ -134,3 +135,31 @@ def test_waits_double_up_to_a_bound_and_are_spread():
     assert waits == sorted(waits)
     assert BACKOFF_MS_MAX >= waits[-1] > 0.9 * BACKOFF_MS_MAX
     assert backoff_ms(1, 0.0) == pytest.approx(backoff_ms(1, 0.999) / 2, rel=0.01)
+
+
+def test_a_young_group_is_asked_again_soon():
+    """While its first leader is being elected, waits stay short; a replica not asked yet is asked at once."""
+    for reason in (Reason.NOT_LEADER, Reason.WRONG_SHARD, Reason.NO_QUORUM):
+        assert judge(reason, attempt=9, young=True).after_ms <= YOUNG_WAIT_MS
+        assert judge(reason, attempt=9).after_ms > YOUNG_WAIT_MS
+    for reason in (Reason.NOT_LEADER, Reason.WRONG_SHARD):
+        assert judge(reason, young=True, untried=True).after_ms == 0
+        assert judge(reason, untried=True).after_ms > 0
+
+
+def test_a_later_group_is_followed_at_once_however_often():
+    """Ids only grow along a key's life, so following WRONG_SHARD to a later group ends by itself."""
+    assert Elsewhere(0.0) == judge(Reason.WRONG_SHARD, hinted=True, attempt=20, redirects=20)
+
+
+def test_the_pause_of_a_merge_is_nobodys_load():
+    """BUSY of a shard about to be merged costs no budget and waits no longer than it says, nearly."""
+    decision = judge(Reason.BUSY, attempt=20, budget=RetryBudget(capacity=0), merging=True, retry_after_ms=20)
+
+    assert isinstance(decision, Again)
+    assert 20 <= decision.after_ms <= 30
+
+
+def test_cross_shard_from_a_node_that_is_behind_is_waited_out():
+    """A node that judges by an earlier map will learn of the later one."""
+    assert isinstance(judge(Reason.CROSS_SHARD, behind=True), Elsewhere)

@@ -1,7 +1,7 @@
 """Which node is asked."""
 
 from holdfast.keys import KeyRange
-from holdfast.router import SUSPECT_S_MAX, SUSPECT_S_MIN, Router
+from holdfast.router import SUSPECT_S_MAX, SUSPECT_S_MIN, YOUNG_S, Router
 from holdfast.shardmap import Replica, Shard, ShardMap
 
 REPLICAS = tuple(Replica(n, f"n{n}:1") for n in (1, 2, 3))
@@ -13,7 +13,7 @@ def shard(group=2, start=b"", end=b"", epoch=1, leader=0, replicas=REPLICAS) -> 
 
 def router(*shards: Shard, ready=(1, 2, 3)) -> Router:
     made = Router()
-    made.learn_map(ShardMap(1, shards or (shard(),)))
+    made.learn_map(ShardMap(1, shards or (shard(),)), 0.0)
     for node in ready:
         made.welcomed(node)
     return made
@@ -22,8 +22,8 @@ def router(*shards: Shard, ready=(1, 2, 3)) -> Router:
 def test_an_older_map_does_not_replace_a_newer_one():
     """The map's epoch only grows."""
     made = router()
-    made.learn_map(ShardMap(5, [shard(group=9, epoch=5)]))
-    made.learn_map(ShardMap(4, [shard(group=8, epoch=4)]))
+    made.learn_map(ShardMap(5, [shard(group=9, epoch=5)]), 0.0)
+    made.learn_map(ShardMap(4, [shard(group=8, epoch=4)]), 0.0)
 
     assert made.locate("default", b"k").group == 9
 
@@ -32,16 +32,8 @@ def test_the_entries_of_a_wrong_shard_answer_replace_what_they_cover():
     """After a split the two halves stand in the map, without asking for it."""
     made = router(shard(2, b"", b"m"), shard(3, b"m", b""))
 
-    assert made.learn_shards([shard(7, b"", b"f", epoch=2), shard(8, b"f", b"m", epoch=2)])
+    assert made.learn_shards([shard(7, b"", b"f", epoch=2), shard(8, b"f", b"m", epoch=2)], 0.0)
     assert [made.locate("default", key).group for key in (b"a", b"g", b"z")] == [7, 8, 3]
-
-
-def test_entries_that_would_leave_a_gap_are_not_taken():
-    """Half of a split is not laid over the map: the caller asks for the whole."""
-    made = router()
-
-    assert not made.learn_shards([shard(7, b"", b"m", epoch=2)])
-    assert made.locate("default", b"a").group == 2
 
 
 def test_the_leader_is_asked_once_it_is_known():
@@ -62,7 +54,7 @@ def test_who_does_not_lead_is_not_asked_again_at_once():
     assert made.leader_of(here, 0.0) == 3
 
     assert not made.not_leader(here, 3, "", 0.0)
-    assert {made.leader_of(here, 0.0, last=3) for _ in range(6)} == {1, 2}
+    assert {made.leader_of(here, 0.0, tried=1 << 3) for _ in range(6)} == {1, 2}
 
 
 def test_a_hint_at_a_node_that_just_failed_is_not_followed():
@@ -71,7 +63,7 @@ def test_a_hint_at_a_node_that_just_failed_is_not_followed():
     made.lost(1, 10.0)
 
     assert not made.not_leader(here, 2, "n1:1", 10.0)
-    assert made.leader_of(here, 10.0, last=2) == 3
+    assert made.leader_of(here, 10.0, tried=1 << 2) == 3
 
 
 def test_reads_are_spread_over_ready_replicas():
@@ -122,3 +114,70 @@ def test_a_lost_leader_is_forgotten():
     made.lost(1, 0.0)
 
     assert made.leader_of(here, 0.0) != 1
+
+
+def test_half_of_a_split_leaves_no_gap():
+    """One target of two is told: its half moves, the rest stays with the source until it says more."""
+    made = router()
+
+    assert made.learn_shards([shard(7, b"", b"m")], 0.0)
+    assert [made.locate("default", key).group for key in (b"a", b"z")] == [7, 2]
+    assert made.learn_shards([shard(7, b"", b"m"), shard(8, b"m", b"")], 0.0)
+    assert [made.locate("default", key).group for key in (b"a", b"z")] == [7, 8]
+    assert not made.learn_shards([shard(7, b"", b"m"), shard(8, b"m", b"")], 0.0)
+
+
+def test_a_map_that_does_not_know_a_target_does_not_undo_it():
+    """Ids only grow along a key's life: what was told stands above maps of before, also of a later epoch."""
+    made = router(shard(2, b"", b"m"), shard(3, b"m", b""))
+    made.learn_shards([shard(9, b"", b"")], 0.0)
+    made.learn_map(ShardMap(1, [shard(2, b"", b"m"), shard(3, b"m", b"")]), 0.0)
+    made.learn_map(ShardMap(4, [shard(2, b"", b"m", epoch=4), shard(8, b"m", b"", epoch=4)]), 0.0)
+    assert [made.locate("default", key).group for key in (b"a", b"z")] == [9, 9]
+
+    made.learn_map(ShardMap(5, [shard(10, b"", b"m", epoch=5), shard(9, b"m", b"", epoch=5)]), 0.0)
+    assert [made.locate("default", key).group for key in (b"a", b"z")] == [10, 9]
+
+
+def test_an_entry_of_before_changes_nothing():
+    """What a node that lags tells is older than what is known."""
+    made = router(shard(7))
+
+    assert not made.learn_shards([shard(2, b"", b"m"), shard(3, b"m", b"")], 0.0)
+    assert made.locate("default", b"a").group == 7
+
+
+def test_a_namespace_that_is_gone_from_the_map_is_gone():
+    """Nothing holds on to the shards of a namespace that was deleted."""
+    made = router(shard(2), Shard("other", KeyRange(b"", b""), 9, 1, REPLICAS, 0))
+    made.learn_map(ShardMap(2, [shard(2, epoch=2)]), 0.0)
+
+    assert made.locate("other", b"k") is None
+
+
+def test_a_group_that_replaced_another_is_young_for_a_while():
+    """It may not have a leader yet; groups of the first map are taken as they are."""
+    made = router()
+    assert not made.is_young(made.locate("default", b"k"), 0.0)
+
+    made.learn_shards([shard(7)], 10.0)
+    assert made.is_young(shard(7), 10.1)
+    assert not made.is_young(shard(7), 10.0 + YOUNG_S)
+
+
+def test_the_replica_named_first_is_asked_first():
+    """A target whose leader nobody knows is led by the first of its replicas, as far as it is planned."""
+    made = router()
+    fresh = made.learn_shards([shard(7, replicas=REPLICAS[1:])], 0.0)
+
+    assert [s.group for s in fresh] == [7]
+    assert {made.leader_of(shard(7), 0.0) for _ in range(4)} == {2}
+
+
+def test_what_is_known_of_groups_that_ended_is_forgotten():
+    """Leaders of groups that are no longer in the map do not pile up."""
+    made = router()
+    for group in range(3, 60):
+        made.learn_shards([shard(group)], 0.0)
+
+    assert len(made._leaders) == len(made._young_until) == 1

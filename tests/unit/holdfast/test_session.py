@@ -170,7 +170,7 @@ def test_a_write_that_never_left_is_refused():
 
     async def run():
         async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
-            stream = client._backend._by_node[1]
+            stream = client._backend.links.by_node[1]
             await cluster.nodes[0].stop()
             await stream.ended.wait()
             await client.put("k", "v", timeout_s=0.2)

@@ -67,7 +67,7 @@ def test_namespaces_do_not_share_a_frame():
         async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
             session = client._backend
             await client.put("k", "v")
-            stream = session._by_node[1]
+            stream = session.links.by_node[1]
             for namespace in ("default", "other"):
                 call = session.submit("default", b"k", b"k", b"\x42\x00", 1, 5.0)
                 stream._queues["default"].remove(call)
@@ -114,7 +114,7 @@ def test_a_stream_tells_its_state_in_one_line():
     async def run():
         async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
             await client.put("k", "v")
-            return repr(client._backend._by_node[1]), cluster.endpoints[0]
+            return repr(client._backend.links.by_node[1]), cluster.endpoints[0]
 
     text, address = asyncio.run(run())
     assert text == f"<NodeStream {address} node 1 ready, 0/64 frames, 0 sent, 0 waiting>"

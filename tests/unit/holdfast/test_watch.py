@@ -128,3 +128,56 @@ def test_a_given_point_is_found_by_group_or_by_what_it_covers():
     assert watch.given_point(KeyRange(b"", b"m"), 2) == WatchPoint(2, 5, b"", b"m")
     assert watch.given_point(KeyRange(b"n", b"p"), 7) == WatchPoint(3, 6, b"m", b"")
     assert watch.given_point(KeyRange(b"a", b"z"), 7) == point(1, 1)
+
+
+def test_points_for_one_shard_begin_a_part_each():
+    """After a merge a shard has a point for each half; what no point covers begins at a place of its own."""
+    given = (WatchPoint(9, 5, b"a", b"m"), WatchPoint(9, 8, b"m", b"t"), WatchPoint(4, 70, b"t", b""))
+    watch = Watch(Feeder(), "default", ALL, given)
+
+    assert watch.given(KeyRange(b"a", b""), 9) == [
+        (KeyRange(b"a", b"m"), given[0]),
+        (KeyRange(b"m", b"t"), given[1]),
+        (KeyRange(b"t", b""), given[2]),
+    ]
+    assert watch.given(KeyRange(b"b", b"c"), 12) == [(KeyRange(b"b", b"c"), given[0])]
+
+
+def test_points_at_the_same_place_begin_one_part():
+    """Halves of a merged shard that have come equally far are watched as one again."""
+    watch = Watch(Feeder(), "default", ALL, (WatchPoint(9, 5, b"", b"m"), WatchPoint(9, 5, b"m", b"")))
+
+    assert [keys for keys, _ in watch.given(ALL, 9)] == [ALL]
+
+
+def test_of_two_points_for_a_key_the_later_groups_counts():
+    """Points gathered over several runs may overlap: the latest is where the caller has come to."""
+    watch = Watch(Feeder(), "default", ALL, (WatchPoint(2, 500, b"", b"z"), WatchPoint(9, 5, b"", b"z")))
+
+    assert watch.given_point(KeyRange(b"a", b"b"), 9) == WatchPoint(9, 5, b"", b"z")
+
+
+def test_a_group_of_before_brings_nothing_new():
+    """Once a later group has been heard, what an earlier one says of the same keys has been seen."""
+    watch = Watch(Feeder(), "default", ALL)
+    part = watch.parts[0]
+    watch.feed(part, [event(7)], point(7, group=9))
+    watch.feed(part, [event(100)], point(100, group=2))
+    watch.feed(part, [event(8)], point(8, group=9))
+
+    assert [e.revision for e in taken(watch, 2)] == [7, 8]
+    assert watch.points == (point(8, group=9),)
+
+
+def test_a_segment_of_a_group_of_before_leads_to_the_present_one():
+    """Points of the old group, then of the new one: each event once, each point where it belongs."""
+    watch = Watch(Feeder(), "default", ALL)
+    part = watch.parts[0]
+    part.point = point(90)
+    watch.feed(part, [event(90), event(95)], point(99))
+    watch.feed(part, [event(2)], point(2, group=9))
+
+    assert [e.revision for e in taken(watch, 1)] == [95]
+    assert watch.points == (point(99),)
+    assert [e.revision for e in taken(watch, 1)] == [2]
+    assert watch.points == (point(2, group=9),)

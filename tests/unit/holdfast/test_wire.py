@@ -181,3 +181,11 @@ def test_a_watch_starts_at_its_point():
     assert getattr(start.start, "from").revision == 9
     assert start.start.or_snapshot
     assert not fresh.start.HasField("from")
+
+
+def test_an_entry_that_names_no_replica_does_not_break_the_stream():
+    """A descriptor whose nodes the teller cannot name is left out; the error is read all the same."""
+    shards = [types_pb2.Shard(namespace="default", group=7)]
+    found = wire.failure(types_pb2.Error(reason=3, outcome=1, shards=shards))
+
+    assert (found.reason, found.shards) == (Reason.WRONG_SHARD, ())
