@@ -10,7 +10,23 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from holdfast.cli import cluster, dev, keys, load, node, sample_settings, serve, shard, txn, wal, watch
+from holdfast.cli import (
+    cluster,
+    completion,
+    dev,
+    keys,
+    load,
+    namespace,
+    node,
+    op,
+    plan,
+    sample_settings,
+    serve,
+    shard,
+    txn,
+    wal,
+    watch,
+)
 from holdfast.cli.verbs import Noun, talks
 
 EXAMPLES = """
@@ -46,5 +62,8 @@ def root() -> None:
 
 root.examples = textwrap.dedent(EXAMPLES).strip()
 
-for part in (keys, txn, watch, load, sample_settings, cluster, shard, node, wal, dev, serve):
+for part in (
+    keys, txn, watch, load, sample_settings, cluster, shard, node, namespace, op, plan, wal, dev, serve,
+    completion,
+):  # fmt: skip
     part.register(root)

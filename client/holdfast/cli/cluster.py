@@ -1,24 +1,18 @@
-"""`holdfast cluster ...`: the whole at a glance, whether it serves, whether its replicas agree."""
+"""`holdfast cluster ...`: the whole at a glance, and whether it serves."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Iterable
-from typing import Any, NamedTuple
-
 import click
 
-from holdfast.cli.node import node_fields
-from holdfast.cli.output import print_json, print_table, range_text, size_text
-from holdfast.cli.placement import NodeFacts, ReplicaFacts
-from holdfast.cli.shard import best_replica, gather, row_fields
-from holdfast.cli.verbs import EXIT_ERROR, SECONDS, Call, note, noun, run, talks, verb
-from holdfast.shardmap import Shard
-
-# A follower this far behind is said to lag; a healthy one is behind by what is in flight.
-LAG_ENTRIES_MAX = 10_000
-CHECK_EVERY_S = 0.2
+from holdfast.cli import cluster_check, placement_plans
+from holdfast.cli.complaints import complaints
+from holdfast.cli.output import print_json, print_table, size_text
+from holdfast.cli.placement import Placement
+from holdfast.cli.placement_calls import VerbNotKnownError
+from holdfast.cli.placement_plans import PlanFacts
+from holdfast.cli.plan_text import plan_fields
+from holdfast.cli.survey import best_replica, gather, node_fields, row_fields, standing
+from holdfast.cli.verbs import EXIT_ERROR, Call, note, noun, run, talks, verb
 
 EXAMPLES = """
 # Nodes, shards and sizes
@@ -27,7 +21,7 @@ $ holdfast cluster status
 # Does every shard have a leader and a quorum? Exit code 1 if not
 $ holdfast cluster health
 
-# Do all replicas hold the same state? Exit code 1 if not
+# Is everything as it should be, down to the bytes of every replica? Exit code 1 if not
 $ holdfast cluster check
 """
 
@@ -47,32 +41,26 @@ $ holdfast cluster health
 $ holdfast cluster health -o json | jq .healthy
 """
 
-_CHECK = """
-# Compare the digests of all replicas at equal index
-$ holdfast cluster check
-
-# Under write load indexes rarely meet: give it longer
-$ holdfast cluster check --wait 30s
-"""
-
 
 def register(root: click.Group) -> None:
     """Adds the noun and its verbs."""
     group = noun(root, "cluster", "The cluster as a whole.", EXAMPLES)
     verb(group, "status", _STATUS)(status)
     verb(group, "health", _HEALTH)(health)
-    verb(group, "check", _CHECK)(check)
+    cluster_check.register(group)
 
 
 @talks
 @click.pass_obj
 def status(call: Call) -> None:
-    """Nodes and shards with their leaders and sizes."""
+    """Nodes and shards with their leaders and sizes, and the plans under way."""
     cluster_id, epoch, shards, nodes, replicas = run(gather(call))
     rows = [row_fields(shard, best_replica(shard, replicas)) for shard in shards]
+    plans = run(_under_way(call))
     if call.is_json:
         described = [node_fields(node) for node in nodes]
-        print_json({"cluster_id": cluster_id, "epoch": epoch, "nodes": described, "shards": rows})
+        fields = {"cluster_id": cluster_id, "epoch": epoch, "nodes": described, "shards": rows}
+        print_json({**fields, "plans": None if plans is None else [plan_fields(plan) for plan in plans]})
         return
     led = [row["leader"] for row in rows]
     keys = sum(row["keys"] or 0 for row in rows)
@@ -80,44 +68,26 @@ def status(call: Call) -> None:
     up = sum(node.state == "up" for node in nodes)
     note(f"cluster {cluster_id}: {up} of {len(nodes)} nodes up, {len(rows)} shards, {keys} keys, {size}")
     print_table(
-        ("NODE", "ADDRESS", "STATE", "LEADS", "REPLICAS", "CLOCK"),
+        ("NODE", "ADDRESS", "STATE", "STANDING", "LEADS", "REPLICAS", "CLOCK"),
         [
             (
-                node.id, node.address, node.state, led.count(node.id),
+                node.id, node.address, node.state, standing(node), led.count(node.id),
                 sum(node.id in row["replicas"] for row in rows), f"{node.clock_offset_ms:+d} ms",
             )
             for node in nodes
         ],
     )  # fmt: skip
+    if plans:
+        note(f"plans under way: {len(plans)}; `holdfast op list` shows them")
 
 
-def complaints(shards: list[Shard], nodes: list[NodeFacts], replicas: list[ReplicaFacts]) -> Iterable[str]:
-    """What is wrong, one sentence each; nothing: the cluster serves and can lose a minority of nodes."""
-    for node in nodes:
-        if node.state != "up":
-            yield f"node {node.id} ({node.address}) is down"
-        if abs(node.clock_offset_ms) > 500:
-            yield f"the clock of node {node.id} is {node.clock_offset_ms:+d} ms off the others'"
-    for shard in shards:
-        yield from _complaints_of(shard, replicas)
-
-
-def _complaints_of(shard: Shard, replicas: list[ReplicaFacts]) -> Iterable[str]:
-    best = best_replica(shard, replicas)
-    name = f"shard {shard.group} ({shard.namespace} {range_text(shard.range)})"
-    if best is None or best.role != "leader":
-        yield f"{name} has no leader"
-        return
-    if not best.has_quorum:
-        yield f"the leader of {name}, node {best.node}, has no proven quorum"
-    for entry in replicas:
-        if entry.shard.group != shard.group:
-            continue
-        behind = best.commit_index - entry.applied_index
-        if entry.stopped_because:
-            yield f"the replica of {name} on node {entry.node} has stopped: {entry.stopped_because}"
-        elif behind > LAG_ENTRIES_MAX:
-            yield f"the replica of {name} on node {entry.node} is {behind} entries behind"
+async def _under_way(call: Call) -> list[PlanFacts] | None:
+    """Plans that have not ended; None: an older server, which has none."""
+    async with Placement(call.endpoints, call.timeout_s) as placement:
+        try:
+            return await placement_plans.plans(placement, ended=False)
+        except VerbNotKnownError:
+            return None
 
 
 @talks
@@ -134,77 +104,3 @@ def health(ctx: click.Context, call: Call) -> None:
             click.echo(sentence)
     if found:
         ctx.exit(EXIT_ERROR)
-
-
-class Verdict(NamedTuple):
-    """Whether the replicas of a shard hold the same state: equal, different or unknown."""
-
-    shard: int
-    state: str
-    applied_index: int
-    digests: dict[int, str]  # node -> digest, all at applied_index
-
-
-def compare(shard: Shard, seen: Iterable[ReplicaFacts]) -> Verdict:
-    """Judges one shard by what its replicas said so far; only digests at one index are comparable."""
-    at: dict[int, dict[int, str]] = {}
-    for entry in seen:
-        if entry.shard.group == shard.group and entry.digest:
-            at.setdefault(entry.applied_index, {})[entry.node] = entry.digest
-    wanted = {replica.node for replica in shard.replicas}
-    for index in sorted(at, reverse=True):
-        if len(set(at[index].values())) > 1:
-            return Verdict(shard.group, "different", index, at[index])
-    for index in sorted(at, reverse=True):
-        if set(at[index]) == wanted:
-            return Verdict(shard.group, "equal", index, at[index])
-    most = max(at, key=lambda index: (len(at[index]), index), default=0)
-    return Verdict(shard.group, "unknown", most, at.get(most, {}))
-
-
-async def _check(call: Call, wait_s: float) -> list[Verdict]:
-    seen: list[ReplicaFacts] = []
-    until = asyncio.get_running_loop().time() + wait_s
-    for turn in itertools.count():
-        if turn:
-            await asyncio.sleep(CHECK_EVERY_S)
-        _, _, shards, _, replicas = await gather(call)
-        seen.extend(replicas)
-        verdicts = [compare(shard, seen) for shard in shards]
-        settled = all(v.state == "equal" for v in verdicts) or any(v.state == "different" for v in verdicts)
-        if settled or asyncio.get_running_loop().time() > until:
-            return verdicts
-    raise AssertionError
-
-
-@click.option(
-    "--wait", "wait_s", type=SECONDS, default=10.0, help="How long to wait for equal indexes. Default: 10s."
-)
-@talks
-@click.pass_obj
-@click.pass_context
-def check(ctx: click.Context, call: Call, wait_s: float) -> None:
-    """Whether all replicas of every shard hold the same state at the same index.
-
-    Exit code 1 when some differ, or when they could not be compared: a replica that does not answer, or
-    writes so busy that no two replicas were seen at one index.
-    """
-    verdicts = run(_check(call, wait_s))
-    if call.is_json:
-        print_json([_verdict_fields(verdict) for verdict in verdicts])
-    else:
-        print_table(
-            ("SHARD", "REPLICAS", "INDEX", "NODES"),
-            [(v.shard, v.state, v.applied_index, sorted(v.digests)) for v in verdicts],
-        )
-    if any(verdict.state != "equal" for verdict in verdicts):
-        ctx.exit(EXIT_ERROR)
-
-
-def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "shard": verdict.shard,
-        "replicas": verdict.state,
-        "applied_index": verdict.applied_index,
-        "digests": {str(node): digest for node, digest in sorted(verdict.digests.items())},
-    }

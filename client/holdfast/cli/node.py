@@ -1,27 +1,27 @@
-"""`holdfast node ...`: the processes of the cluster; and what to do with a damaged data directory."""
+"""`holdfast node ...`: the processes of the cluster, where they serve and what they hold."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from pathlib import Path
-from typing import Any
 
 import click
 
-from holdfast.cli.output import print_json, print_table, range_text
+from holdfast.cli import node_drain, node_reset, node_standing
+from holdfast.cli.output import age_text, print_json, print_table, range_text, size_text
 from holdfast.cli.placement import NodeFacts
-from holdfast.cli.shard import gather, replica_fields
-from holdfast.cli.verbs import Call, FailedError, note, noun, output_option, run, talks, verb
-
-# As holdfast_node.identity writes them; not imported, because the base install has no server.
-LOCK_FILE = "LOCK"
-IDENTITY_FILE = "node.json"
+from holdfast.cli.survey import gather, node_fields, replica_fields, standing
+from holdfast.cli.verbs import Call, FailedError, note, noun, run, talks, verb
 
 EXAMPLES = """
 # Every node, with the process that serves it
 $ holdfast node list
+
+# Hold the planner back while node 3 is restarted
+$ holdfast node cordon 3 --for 10m
+
+# Take node 3 out of the cluster for good
+$ holdfast node drain 3 --wait
+$ holdfast node remove 3
 """
 
 _LIST = """
@@ -37,31 +37,15 @@ _SHOW = """
 $ holdfast node show 2
 """
 
-_RESET = """
-# The WAL of a stopped node is damaged and cannot be restored: set its data aside
-$ holdfast node reset --data ./.holdfast/node-2/data --yes
-"""
-
 
 def register(root: click.Group) -> None:
     """Adds the noun and its verbs."""
     group = noun(root, "node", "The processes of the cluster.", EXAMPLES)
     verb(group, "list", _LIST)(list_nodes)
     verb(group, "show", _SHOW)(show)
-    verb(group, "reset", _RESET)(reset)
-
-
-def node_fields(node: NodeFacts) -> dict[str, Any]:
-    """One row of `node list`."""
-    return {
-        "id": node.id,
-        "address": node.address,
-        "http": node.http,
-        "zone": node.zone,
-        "state": node.state,
-        "pid": node.pid or None,
-        "version": node.version,
-    }
+    node_standing.register(group)
+    node_drain.register(group)
+    node_reset.register(group)
 
 
 @talks
@@ -73,8 +57,24 @@ def list_nodes(call: Call) -> None:
     if call.is_json:
         print_json(rows)
         return
-    columns = ("id", "address", "http", "zone", "state", "pid", "version")
-    print_table([name.upper() for name in columns], [[row[name] for name in columns] for row in rows])
+    columns = ("id", "address", "http", "zone", "state", "standing", "pid", "version")
+    held = [(row["replicas"], row["leaders"], size_text(row["bytes"] or 0)) for row in rows]
+    print_table(
+        [*(name.upper() for name in columns), "REPLICAS", "LEADS", "SIZE"],
+        [[*(row[name] for name in columns), *more] for row, more in zip(rows, held, strict=True)],
+    )
+
+
+def _standing_text(node: NodeFacts) -> str:
+    """Its standing for a person, with what goes with it."""
+    now_ms = time.time() * 1000
+    told = standing(node, now_ms)
+    if told == "cordoned":
+        told += f" for {age_text((node.cordoned_until_ms - now_ms) / 1000)} more"
+    if node.is_placed:
+        told += f", weight {node.weight}, busy {node.busy_percent} %"
+    labels = ",".join(f"{name}={value}" for name, value in node.labels)
+    return told + (f", labels {labels}" if labels else "")
 
 
 @click.argument("node", type=int)
@@ -89,10 +89,12 @@ def show(call: Call, node: int) -> None:
     own = [entry for entry in replicas if entry.node == node]
     if call.is_json:
         hosted = [{"shard": entry.shard.group, **replica_fields(entry)} for entry in own]
+        # `replicas` has always been the list here; how many `node list` counts.
         print_json({**node_fields(found), "clock_offset_ms": found.clock_offset_ms, "replicas": hosted})
         return
     pid = found.pid or "not known"
     note(f"node {node} at {found.address}: {found.state}, pid {pid}, clock {found.clock_offset_ms:+d} ms")
+    note(_standing_text(found))
     columns = ("shard", "namespace", "keys in", "role", "term", "applied", "quorum", "keys")
     print_table(
         [name.upper() for name in columns],
@@ -104,40 +106,3 @@ def show(call: Call, node: int) -> None:
             for e in own
         ],
     )  # fmt: skip
-
-
-@click.option(
-    "--data", "folder", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The node's data directory.",
-)  # fmt: skip
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output_option
-@click.pass_obj
-def reset(call: Call, folder: Path, yes: bool) -> None:
-    """Sets a stopped node's data directory aside; deletes nothing.
-
-    For a damaged WAL when the file cannot be restored. What this node alone had is gone from the cluster's
-    point of view: a node that lost its disk is another node, and the others refuse it under the old id.
-    The cluster goes on with its other replicas; bringing a replacement in is a move, which this version does
-    not do yet. So restore the damaged file if there is any way to.
-    """
-    if not (folder / IDENTITY_FILE).is_file():
-        raise FailedError(f"{folder} is not a node's data directory: it holds no {IDENTITY_FILE}")
-    if not yes:
-        click.confirm(
-            f"Set the data of {folder} aside? The node will not be the same again", abort=True, err=True
-        )
-    aside = folder.with_name(f"{folder.name}.reset-{time.strftime('%Y%m%dT%H%M%S')}")
-    with (folder / LOCK_FILE).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise FailedError(
-                f"{folder} is in use by pid {lock.read().strip()}: stop the node first"
-            ) from None
-        os.rename(folder, aside)  # noqa: PTH104 the lock is held on the folder's own file
-    if call.is_json:
-        print_json({"data": str(folder), "aside": str(aside)})
-    else:
-        note(f"{folder} is now {aside}")

@@ -123,6 +123,14 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def age_text(seconds: float) -> str:
+    """A lapse of time for a person, in the one unit that fits."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
 def size_text(count: int) -> str:
     """Bytes for a person."""
     size = float(count)

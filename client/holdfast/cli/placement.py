@@ -1,34 +1,25 @@
 """Asks nodes where things are and how they stand: the map, the nodes, the replicas' figures.
 
-The only module of the command line that knows message classes. Any endpoint will do: they are asked in
-turn until one answers. A node's own refusal (metadata `holdfast-error-bin`) becomes a HoldfastError.
+With its neighbours placement_*.py the only place of the command line that knows message classes: what goes
+out of here are the facts below.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple
 
 import grpc.aio
 
 from holdfast import wire
-from holdfast.cli.verbs import FailedError
-from holdfast.errors import HoldfastError, Reason
-from holdfast.shardmap import Shard, ShardMap
-from holdfast.v1 import placement_pb2, types_pb2
-from holdfast.v1.placement_pb2_grpc import PlacementStub
-
-# An endpoint that does not answer must not hold up the next for long.
-ENDPOINT_TIMEOUT_S = 2.0
-LEADER_HINTS_MAX = 4
-
-Answer = TypeVar("Answer")
+from holdfast.cli.placement_calls import ENDPOINT_TIMEOUT_S, Calls
+from holdfast.keys import KeyRange
+from holdfast.shardmap import Replica, Shard, ShardMap
+from holdfast.v1 import placement_pb2
 
 
 class NodeFacts(NamedTuple):
-    """One node, as the asked node sees it."""
+    """One node, as the asked node sees it. From `incarnation` on: what the placement group keeps of it."""
 
     id: int
     address: str
@@ -38,6 +29,22 @@ class NodeFacts(NamedTuple):
     pid: int
     version: str
     clock_offset_ms: int
+    incarnation: int = 0  # 0: not told
+    labels: tuple[tuple[str, str], ...] = ()
+    weight: int = 100
+    cordoned_until_ms: int = 0  # 0: not
+    draining: bool = False
+    expected: bool = False
+    replicas: int = 0
+    leaders: int = 0
+    bytes: int = 0
+    busy_percent: int = 0
+    heard_ms_ago: int = 0
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the placement group knows it, so that what it keeps means something."""
+        return bool(self.incarnation) or self.expected
 
 
 class ReplicaFacts(NamedTuple):
@@ -60,53 +67,18 @@ class ReplicaFacts(NamedTuple):
     stopped_because: str
 
 
-class Placement:
-    """A connection to the cluster's placement service. Use as an async context manager."""
-
-    def __init__(self, endpoints: str, timeout_s: float) -> None:
-        self._endpoints = [text.strip() for text in endpoints.split(",") if text.strip()]
-        if not self._endpoints:
-            raise FailedError("no endpoint given: --endpoints HOST:PORT[,...]")
-        self._timeout_s = timeout_s
-        self._channels: dict[str, grpc.aio.Channel] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.gather(*(channel.close(None) for channel in self._channels.values()))
-
-    def _stub(self, address: str) -> Any:
-        if address not in self._channels:
-            options = [("grpc.enable_http_proxy", 0)]
-            self._channels[address] = grpc.aio.insecure_channel(address, options=options)
-        return PlacementStub(self._channels[address])  # type: ignore[no-untyped-call,unused-ignore]
-
-    async def _ask_any(self, ask: Callable[[Any, float], Awaitable[Answer]]) -> Answer:
-        problems = []
-        for address in self._endpoints:
-            try:
-                return await ask(self._stub(address), min(self._timeout_s, ENDPOINT_TIMEOUT_S))
-            except grpc.aio.AioRpcError as failure:
-                refusal = refusal_of(failure)
-                if refusal is not None:
-                    raise refusal from None
-                problems.append(f"{address}: {failure.details() or failure.code().name}")
-        raise FailedError("no endpoint answers: " + "; ".join(problems))
+class Placement(Calls):
+    """The placement service, as every command looks at it. Use as an async context manager."""
 
     async def map(self) -> tuple[str, ShardMap]:
         """The cluster's id and its shard map."""
-        answer = await self._ask_any(lambda stub, t: stub.GetMap(placement_pb2.GetMapRequest(), timeout=t))
+        answer = await self.look("GetMap", placement_pb2.GetMapRequest())
         return answer.cluster_id, wire.shard_map(answer.map)
 
     async def nodes(self) -> list[NodeFacts]:
         """Every node, by id."""
-        answer = await self._ask_any(
-            lambda stub, t: stub.ListNodes(placement_pb2.ListNodesRequest(), timeout=t)
-        )
-        return sorted(map(_node, answer.nodes))
+        answer = await self.look("ListNodes", placement_pb2.ListNodesRequest())
+        return sorted(map(node_facts, answer.nodes))
 
     async def replicas(self, nodes: list[NodeFacts]) -> list[ReplicaFacts]:
         """Figures of the replicas on those nodes; a node that does not answer gives none."""
@@ -115,8 +87,8 @@ class Placement:
 
     async def _replicas_on(self, node: NodeFacts) -> list[ReplicaFacts]:
         try:
-            answer = await self._stub(node.address).ListReplicas(
-                placement_pb2.ListReplicasRequest(), timeout=min(self._timeout_s, ENDPOINT_TIMEOUT_S)
+            answer = await self.stub(node.address).ListReplicas(
+                placement_pb2.ListReplicasRequest(), timeout=min(self.timeout_s, ENDPOINT_TIMEOUT_S)
             )
         except grpc.aio.AioRpcError:
             return []
@@ -127,39 +99,44 @@ class Placement:
 
         Only the leader can do it: who that is, a node that does not lead says in its refusal.
         """
-        request = placement_pb2.TransferLeaderRequest(
-            group=group, to_node=to_node, timeout_ms=int(self._timeout_s * 1000)
-        )
-
-        async def ask(stub: Any, _timeout_s: float) -> int:
-            answer = await stub.TransferLeader(request, timeout=self._timeout_s + 1)
-            return int(answer.leader)
-
-        for _ in range(LEADER_HINTS_MAX):
-            try:
-                return await self._ask_any(ask)
-            except HoldfastError as refusal:
-                if refusal.reason is not Reason.NOT_LEADER or not refusal.leader:
-                    raise
-                self._endpoints = [refusal.leader, *(a for a in self._endpoints if a != refusal.leader)]
-        raise FailedError(f"the leader of group {group} changed {LEADER_HINTS_MAX} times; try again")
+        timeout_ms = int(self.timeout_s * 1000)
+        request = placement_pb2.TransferLeaderRequest(group=group, to_node=to_node, timeout_ms=timeout_ms)
+        answer = await self.change("TransferLeader", request, self.timeout_s + 1)
+        return int(answer.leader)
 
 
-def refusal_of(failure: grpc.aio.AioRpcError) -> HoldfastError | None:
-    """The typed error a node sent along; None: the failure is the transport's own."""
-    metadata: Any = failure.trailing_metadata() or ()
-    for key, value in metadata:
-        if key == wire.ERROR_METADATA and isinstance(value, bytes):
-            return wire.failure(types_pb2.Error.FromString(value))
-    return None
-
-
-def _node(message: Any) -> NodeFacts:
-    state = "up" if message.state == placement_pb2.Node.STATE_UP else "down"
-    return NodeFacts(
-        message.id, message.address, message.http, message.zone, state, message.pid, message.version,
-        message.clock_offset_ms,
+def shard_of(message: Any) -> Shard:
+    """A shard that a plan names; one that is yet to be placed has no replicas."""
+    return Shard(
+        message.namespace, KeyRange(message.start, message.end), message.group, message.epoch,
+        tuple(Replica(replica.node, replica.address) for replica in message.replicas), message.leader,
     )  # fmt: skip
+
+
+def node_facts(message: Any) -> NodeFacts:
+    """A node as the placement group describes it."""
+    is_placed = bool(message.incarnation) or message.expected
+    return NodeFacts(
+        id=message.id,
+        address=message.address,
+        http=message.http,
+        zone=message.zone,
+        state="up" if message.state == placement_pb2.Node.STATE_UP else "down",
+        pid=message.pid,
+        version=message.version,
+        clock_offset_ms=message.clock_offset_ms,
+        incarnation=message.incarnation,
+        labels=tuple(sorted(message.labels.items())),
+        weight=message.weight if is_placed else 100,
+        cordoned_until_ms=message.cordoned_until_ms,
+        draining=message.draining,
+        expected=message.expected,
+        replicas=message.replicas,
+        leaders=message.leaders,
+        bytes=message.bytes,
+        busy_percent=message.busy_percent,
+        heard_ms_ago=message.heard_ms_ago,
+    )
 
 
 def _replica(node: int, message: Any) -> ReplicaFacts:

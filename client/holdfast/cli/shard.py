@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from holdfast.cli.output import (
-    given,
-    print_json,
-    print_table,
-    range_text,
-    shard_fields,
-    shown,
-    size_text,
-)
-from holdfast.cli.placement import NodeFacts, Placement, ReplicaFacts
+from holdfast.cli import placement_namespaces, reshape, shard_top
+from holdfast.cli.output import given, print_json, print_table, range_text, shown, size_text
+from holdfast.cli.placement import Placement
+from holdfast.cli.placement_calls import VerbNotKnownError
+from holdfast.cli.survey import best_replica, gather, replica_fields, row_fields, with_leader
 from holdfast.cli.verbs import Call, FailedError, note, noun, run, talks, verb
 from holdfast.keys import DEFAULT_NAMESPACE
-from holdfast.shardmap import Shard
 
 EXAMPLES = """
 # Every shard with its leader
@@ -26,6 +18,12 @@ $ holdfast shard list
 
 # Which shard serves a key
 $ holdfast shard locate device/17/brightness
+
+# Which shards are busiest
+$ holdfast shard top
+
+# Cut one in two where its bytes are halved
+$ holdfast shard split 2 --middle
 """
 
 
@@ -35,7 +33,8 @@ def register(root: click.Group) -> None:
     verb(group, "list", _LIST)(list_shards)
     verb(group, "show", _SHOW)(show)
     verb(group, "locate", _LOCATE)(locate)
-    verb(group, "transfer-leader", _TRANSFER)(transfer_leader)
+    shard_top.register(group)
+    reshape.register(group)
 
 
 _LIST = """
@@ -55,45 +54,6 @@ _LOCATE = """
 # The shard of a key, and where to ask
 $ holdfast shard locate device/17/brightness
 """
-
-_TRANSFER = """
-# Let the most caught-up follower lead shard 2
-$ holdfast shard transfer-leader 2
-
-# Let node 3 lead it
-$ holdfast shard transfer-leader 2 --to 3
-"""
-
-
-async def gather(call: Call) -> tuple[str, int, list[Shard], list[NodeFacts], list[ReplicaFacts]]:
-    """Cluster id, epoch, shards, nodes, and the figures of every replica that answers."""
-    async with Placement(call.endpoints, call.timeout_s) as placement:
-        cluster_id, shards = await placement.map()
-        nodes = await placement.nodes()
-        replicas = await placement.replicas([entry for entry in nodes if entry.state == "up"])
-    return cluster_id, shards.epoch, list(shards.shards), nodes, replicas
-
-
-def best_replica(shard: Shard, replicas: list[ReplicaFacts]) -> ReplicaFacts | None:
-    """The replica whose figures stand for the shard: the leader of the highest term, else the furthest."""
-    own = [entry for entry in replicas if entry.shard.group == shard.group]
-    return max(own, key=lambda e: (e.role == "leader", e.term, e.applied_index), default=None)
-
-
-def with_leader(shard: Shard, best: ReplicaFacts | None) -> Shard:
-    """The shard with the leader as its replicas say; the map's word may be older."""
-    if best is None:
-        return shard
-    return shard._replace(leader=best.node if best.role == "leader" else best.shard.leader)
-
-
-def row_fields(shard: Shard, best: ReplicaFacts | None) -> dict[str, Any]:
-    """One row of `shard list`."""
-    return {
-        **shard_fields(with_leader(shard, best)),
-        "keys": best.keys if best else None,
-        "bytes": best.bytes if best else None,
-    }
 
 
 @click.option("-n", "--namespace", help="Only this namespace.")
@@ -118,26 +78,6 @@ def list_shards(call: Call, namespace: str | None) -> None:
             for row in rows
         ],
     )  # fmt: skip
-
-
-def replica_fields(replica: ReplicaFacts) -> dict[str, Any]:
-    """A replica's figures as JSON fields."""
-    return {
-        "node": replica.node,
-        "role": replica.role,
-        "term": replica.term,
-        "commit_index": replica.commit_index,
-        "applied_index": replica.applied_index,
-        "last_index": replica.last_index,
-        "durable_index": replica.durable_index,
-        "snapshot_index": replica.snapshot_index,
-        "has_quorum": replica.has_quorum,
-        "revision": replica.revision,
-        "keys": replica.keys,
-        "bytes": replica.bytes,
-        "digest": replica.digest or None,
-        "stopped_because": replica.stopped_because or None,
-    }
 
 
 @click.argument("shard", type=int)
@@ -179,11 +119,13 @@ def show(call: Call, shard: int) -> None:
 @click.pass_obj
 def locate(call: Call, key: str, namespace: str) -> None:
     """The shard that serves a key."""
-    _, _, shards, _, replicas = run(gather(call))
     raw = given(key)
+    run(_refuse_hashed(call, namespace))
+    _, _, shards, _, replicas = run(gather(call))
     found = next((s for s in shards if s.namespace == namespace and raw in s.range), None)
     if found is None:
-        raise FailedError(f"no namespace {namespace!r}")
+        there = ", ".join(sorted({entry.namespace for entry in shards}))
+        raise FailedError(f"no namespace {namespace!r}; there are {there}")
     shard = with_leader(found, best_replica(found, replicas))
     if call.is_json:
         print_json(row_fields(found, best_replica(found, replicas)))
@@ -200,21 +142,15 @@ def locate(call: Call, key: str, namespace: str) -> None:
     )  # fmt: skip
 
 
-@click.argument("shard", type=int)
-@click.option(
-    "--to", "to_node", type=int, default=0, help="Node to lead. Default: the most caught-up follower."
-)
-@talks
-@click.pass_obj
-def transfer_leader(call: Call, shard: int, to_node: int) -> None:
-    """Hands a shard's leadership to another replica; ends when the other leads."""
-
-    async def work() -> int:
-        async with Placement(call.endpoints, call.timeout_s) as placement:
-            return await placement.transfer_leader(shard, to_node)
-
-    leader = run(work(), writes=True)
-    if call.is_json:
-        print_json({"shard": shard, "leader": leader})
-    else:
-        note(f"node {leader} leads shard {shard}")
+async def _refuse_hashed(call: Call, namespace: str) -> None:
+    """A hashed namespace is cut by hashes, which the map does not tell from keys."""
+    async with Placement(call.endpoints, call.timeout_s) as placement:
+        try:
+            known = await placement_namespaces.namespaces(placement)
+        except VerbNotKnownError:  # an older server has no hashed namespaces
+            return
+    if any(entry.name == namespace and entry.hashed for entry in known):
+        raise FailedError(
+            f"namespace {namespace!r} spreads its keys by hash: its shards cannot be told from the key here."
+            f" `holdfast shard list -n {namespace}` lists them"
+        )

@@ -44,6 +44,10 @@ class FailedError(click.ClickException):
         vars(self)["exit_code"] = exit_code  # click declares it for the class, and reads it from the instance
 
 
+class InterruptedCommandError(FailedError):
+    """Ctrl-C: a sentence on what that leaves behind."""
+
+
 class Call:
     """Where to ask, how to print, how long to wait: options that may stand before or after the verb."""
 
@@ -150,6 +154,13 @@ def talks(function: Function) -> Function:
     return endpoints_option(output_option(function))
 
 
+def dry_run_option(function: Function) -> Function:
+    """--dry-run."""
+    return click.option(
+        "--dry-run", is_flag=True, help="Say what it would do, and change nothing."
+    )(function)  # fmt: skip
+
+
 class Duration(FloatParameter):
     """500ms, 30s, 5m, 2h, 7d; a bare number is seconds. Converted to `per_second` units."""
 
@@ -225,21 +236,30 @@ def explain(problem: HoldfastError) -> str:
     return "; ".join(parts)
 
 
-def run(work: Coroutine[Any, Any, Returned], *, writes: bool = False) -> Returned:
+def run(
+    work: Coroutine[Any, Any, Returned], *, writes: bool = False, next_step: str = "", goes_on: str = ""
+) -> Returned:
     """Runs a command's coroutine to its end; turns failures into a sentence and an exit code.
 
     Args:
         work: what to do.
         writes: whether an interrupted command may have changed something.
+        next_step: what to type after a refusal; the server's sentence says why, this says how to go on.
+        goes_on: what goes on in the cluster when the command is interrupted, and how to follow it.
     """
     try:
         return asyncio.run(work)
     except HoldfastError as problem:
-        raise FailedError(explain(problem), exit_code_of(problem)) from None
+        told = explain(problem)
+        if next_step and problem.outcome is Outcome.REFUSED:
+            told += f"\nNext: {next_step}"
+        raise FailedError(told, exit_code_of(problem)) from None
     except KeyboardInterrupt:
+        if goes_on:
+            raise InterruptedCommandError(f"interrupted: {goes_on}", EXIT_UNKNOWN) from None
         if writes:
-            raise FailedError("interrupted: the write may have happened", EXIT_UNKNOWN) from None
-        raise FailedError("interrupted") from None
+            raise InterruptedCommandError("interrupted: the write may have happened", EXIT_UNKNOWN) from None
+        raise InterruptedCommandError("interrupted") from None
 
 
 def note(text: str) -> None:

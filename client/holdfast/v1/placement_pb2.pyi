@@ -122,6 +122,26 @@ class Node(_message.Message):
     """Heard from within the election timeout."""
     STATE_DOWN: Node.State.ValueType  # 2
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     HTTP_FIELD_NUMBER: _builtins.int
@@ -130,6 +150,17 @@ class Node(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     CLOCK_OFFSET_MS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    CORDONED_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    LEADERS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    BUSY_PERCENT_FIELD_NUMBER: _builtins.int
+    HEARD_MS_AGO_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     address: _builtins.str
     """gRPC address, HOST:PORT."""
@@ -144,6 +175,28 @@ class Node(_message.Message):
     """Holdfast's version there. Empty: not known."""
     clock_offset_ms: _builtins.int
     """Its wall clock against the median of all, ms; positive = ahead."""
+    incarnation: _builtins.int
+    """What the placement group keeps of it; absent (0, empty) from a node that has not heard of it yet.
+    Random, made with the data directory: a node that lost its disk comes back as another.
+    """
+    weight: _builtins.int
+    """Its share of bytes and leaders against the others'; 100 is usual, 0: takes none."""
+    cordoned_until_ms: _builtins.int
+    """No replicas are given to it, and none replaced for its being down, until then (ms since 1970). 0: not."""
+    draining: _builtins.bool
+    """Its replicas are being moved away."""
+    expected: _builtins.bool
+    """Named with AddNode and not seen yet."""
+    replicas: _builtins.int
+    """Replicas and leaders it holds by the map and by their last reports; bytes by its own."""
+    leaders: _builtins.int
+    bytes: _builtins.int
+    busy_percent: _builtins.int
+    """How busy its loop is, 0..100."""
+    heard_ms_ago: _builtins.int
+    """Ms since its last report reached the placement leader. 0: never."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -155,10 +208,21 @@ class Node(_message.Message):
         pid: _builtins.int = ...,
         version: _builtins.str = ...,
         clock_offset_ms: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        weight: _builtins.int = ...,
+        cordoned_until_ms: _builtins.int = ...,
+        draining: _builtins.bool = ...,
+        expected: _builtins.bool = ...,
+        replicas: _builtins.int = ...,
+        leaders: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        busy_percent: _builtins.int = ...,
+        heard_ms_ago: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "clock_offset_ms", b"clock_offset_ms", "http", b"http", "id", b"id", "pid", b"pid", "state", b"state", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "busy_percent", b"busy_percent", "bytes", b"bytes", "clock_offset_ms", b"clock_offset_ms", "cordoned_until_ms", b"cordoned_until_ms", "draining", b"draining", "expected", b"expected", "heard_ms_ago", b"heard_ms_ago", "http", b"http", "id", b"id", "incarnation", b"incarnation", "labels", b"labels", "leaders", b"leaders", "pid", b"pid", "replicas", b"replicas", "state", b"state", "version", b"version", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,3 +399,1299 @@ class TransferLeaderResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransferLeaderResponse: _TypeAlias = TransferLeaderResponse  # noqa: Y015
+
+@_typing.final
+class WatchMapRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Only this namespace. Absent: all."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMapRequest: _TypeAlias = WatchMapRequest  # noqa: Y015
+
+@_typing.final
+class WatchMapResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
+    cluster_id: _builtins.str
+    @_builtins.property
+    def map(self) -> _cache_pb2.ShardMap: ...
+    def __init__(
+        self,
+        *,
+        cluster_id: _builtins.str = ...,
+        map: _cache_pb2.ShardMap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "map", b"map"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMapResponse: _TypeAlias = WatchMapResponse  # noqa: Y015
+
+@_typing.final
+class SplitShardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    MIDDLE_FIELD_NUMBER: _builtins.int
+    BY_LOAD_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    group: _builtins.int
+    key: _builtins.bytes
+    """The right part begins with this key; it must lie inside the shard and not inside a unit."""
+    middle: _builtins.bool
+    """In two parts of about the same bytes."""
+    by_load: _builtins.bool
+    """In two parts of about the same load."""
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        group: _builtins.int = ...,
+        key: _builtins.bytes = ...,
+        middle: _builtins.bool = ...,
+        by_load: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by_load", b"by_load", "key", b"key", "middle", b"middle", "where", b"where"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_load", b"by_load", "dry_run", b"dry_run", "group", b"group", "key", b"key", "middle", b"middle", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_where: _TypeAlias = _typing.Literal["key", "middle", "by_load"]  # noqa: Y015
+    _WhichOneofArgType_where: _TypeAlias = _typing.Literal["where", b"where"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_where) -> _WhichOneofReturnType_where | None: ...
+
+Global___SplitShardRequest: _TypeAlias = SplitShardRequest  # noqa: Y015
+
+@_typing.final
+class MergeShardsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    group: _builtins.int
+    """Neighbours, in any order."""
+    other: _builtins.int
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        group: _builtins.int = ...,
+        other: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "group", b"group", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeShardsRequest: _TypeAlias = MergeShardsRequest  # noqa: Y015
+
+@_typing.final
+class MoveShardRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    FROM_NODE_FIELD_NUMBER: _builtins.int
+    TO_NODE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    group: _builtins.int
+    from_node: _builtins.int
+    """Replaces the replica on this node ..."""
+    to_node: _builtins.int
+    """... by one on that node."""
+    dry_run: _builtins.bool
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The nodes it is to be on, the one to lead first. Or leave it empty and name `from` and `to`."""
+
+    def __init__(
+        self,
+        *,
+        group: _builtins.int = ...,
+        nodes: _abc.Iterable[_builtins.int] | None = ...,
+        from_node: _builtins.int = ...,
+        to_node: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "from_node", b"from_node", "group", b"group", "nodes", b"nodes", "to_node", b"to_node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveShardRequest: _TypeAlias = MoveShardRequest  # noqa: Y015
+
+@_typing.final
+class ListPlansRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDED_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ended: _builtins.bool
+    """Also those that have ended, the newest first."""
+    limit: _builtins.int
+    """Most to return. 0: 100."""
+    def __init__(
+        self,
+        *,
+        ended: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlansRequest: _TypeAlias = ListPlansRequest  # noqa: Y015
+
+@_typing.final
+class ListPlansResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Plan]: ...
+    def __init__(
+        self,
+        *,
+        plans: _abc.Iterable[Global___Plan] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plans", b"plans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPlansResponse: _TypeAlias = ListPlansResponse  # noqa: Y015
+
+@_typing.final
+class GetPlanRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlanRequest: _TypeAlias = GetPlanRequest  # noqa: Y015
+
+@_typing.final
+class CancelPlanRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelPlanRequest: _TypeAlias = CancelPlanRequest  # noqa: Y015
+
+@_typing.final
+class SplitShardResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """With dry_run: what it would be; id 0."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SplitShardResponse: _TypeAlias = SplitShardResponse  # noqa: Y015
+
+@_typing.final
+class MergeShardsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """With dry_run: what it would be; id 0."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeShardsResponse: _TypeAlias = MergeShardsResponse  # noqa: Y015
+
+@_typing.final
+class MoveShardResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """With dry_run: what it would be; id 0."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveShardResponse: _TypeAlias = MoveShardResponse  # noqa: Y015
+
+@_typing.final
+class GetPlanResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """With dry_run: what it would be; id 0."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlanResponse: _TypeAlias = GetPlanResponse  # noqa: Y015
+
+@_typing.final
+class CancelPlanResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """With dry_run: what it would be; id 0."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelPlanResponse: _TypeAlias = CancelPlanResponse  # noqa: Y015
+
+@_typing.final
+class Plan(_message.Message):
+    """A reshape: one plan, from the wish to its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Plan._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Plan._Kind.ValueType  # 0
+        KIND_SPLIT: Plan._Kind.ValueType  # 1
+        KIND_MERGE: Plan._Kind.ValueType  # 2
+        KIND_MOVE: Plan._Kind.ValueType  # 3
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: Plan.Kind.ValueType  # 0
+    KIND_SPLIT: Plan.Kind.ValueType  # 1
+    KIND_MERGE: Plan.Kind.ValueType  # 2
+    KIND_MOVE: Plan.Kind.ValueType  # 3
+
+    class _Phase:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Plan._Phase.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PHASE_UNSPECIFIED: Plan._Phase.ValueType  # 0
+        PHASE_PREPARE: Plan._Phase.ValueType  # 1
+        """New replicas copy."""
+        PHASE_SEAL: Plan._Phase.ValueType  # 2
+        """The sources are being ended."""
+        PHASE_RETIRE: Plan._Phase.ValueType  # 3
+        """The targets serve and the map names them; the sources go when every target stands on its own."""
+        PHASE_DONE: Plan._Phase.ValueType  # 4
+        PHASE_CANCELLING: Plan._Phase.ValueType  # 5
+        """It is being taken back."""
+        PHASE_CANCELLED: Plan._Phase.ValueType  # 6
+
+    class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper): ...
+    PHASE_UNSPECIFIED: Plan.Phase.ValueType  # 0
+    PHASE_PREPARE: Plan.Phase.ValueType  # 1
+    """New replicas copy."""
+    PHASE_SEAL: Plan.Phase.ValueType  # 2
+    """The sources are being ended."""
+    PHASE_RETIRE: Plan.Phase.ValueType  # 3
+    """The targets serve and the map names them; the sources go when every target stands on its own."""
+    PHASE_DONE: Plan.Phase.ValueType  # 4
+    PHASE_CANCELLING: Plan.Phase.ValueType  # 5
+    """It is being taken back."""
+    PHASE_CANCELLED: Plan.Phase.ValueType  # 6
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    CREATED_MS_FIELD_NUMBER: _builtins.int
+    ENDED_MS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    kind: Global___Plan.Kind.ValueType
+    phase: Global___Plan.Phase.ValueType
+    reason: _builtins.str
+    """Why: by whom it was asked for, or the policy with its figures."""
+    progress: _builtins.str
+    """What it waits for now; or why it was cancelled. For a person."""
+    created_ms: _builtins.int
+    ended_ms: _builtins.int
+    """0: has not ended."""
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Shard]:
+        """The shards it ends, as they were."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Shard]:
+        """The shards it starts."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        kind: Global___Plan.Kind.ValueType = ...,
+        phase: Global___Plan.Phase.ValueType = ...,
+        sources: _abc.Iterable[_types_pb2.Shard] | None = ...,
+        targets: _abc.Iterable[_types_pb2.Shard] | None = ...,
+        reason: _builtins.str = ...,
+        progress: _builtins.str = ...,
+        created_ms: _builtins.int = ...,
+        ended_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "ended_ms", b"ended_ms", "id", b"id", "kind", b"kind", "phase", b"phase", "progress", b"progress", "reason", b"reason", "sources", b"sources", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Plan: _TypeAlias = Plan  # noqa: Y015
+
+@_typing.final
+class JoinClusterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    HTTP_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Where the node will serve gRPC and HTTP, HOST:PORT."""
+    http: _builtins.str
+    zone: _builtins.str
+    weight: _builtins.int
+    """0: 100."""
+    incarnation: _builtins.int
+    version: _builtins.str
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        http: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        weight: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "http", b"http", "incarnation", b"incarnation", "labels", b"labels", "version", b"version", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinClusterRequest: _TypeAlias = JoinClusterRequest  # noqa: Y015
+
+@_typing.final
+class JoinClusterResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    cluster_id: _builtins.str
+    node: _builtins.int
+    """The id it has from now on."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
+        """Every node of the cluster, itself included."""
+
+    @_builtins.property
+    def map(self) -> _cache_pb2.ShardMap: ...
+    @_builtins.property
+    def placement(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Replica]:
+        """Nodes with a replica of the placement group."""
+
+    def __init__(
+        self,
+        *,
+        cluster_id: _builtins.str = ...,
+        node: _builtins.int = ...,
+        nodes: _abc.Iterable[Global___Node] | None = ...,
+        map: _cache_pb2.ShardMap | None = ...,
+        placement: _abc.Iterable[_types_pb2.Replica] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "map", b"map", "node", b"node", "nodes", b"nodes", "placement", b"placement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinClusterResponse: _TypeAlias = JoinClusterResponse  # noqa: Y015
+
+@_typing.final
+class AddNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    zone: _builtins.str
+    weight: _builtins.int
+    """0: 100."""
+    dry_run: _builtins.bool
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        weight: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "dry_run", b"dry_run", "labels", b"labels", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddNodeRequest: _TypeAlias = AddNodeRequest  # noqa: Y015
+
+@_typing.final
+class SetNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SetLabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NODE_FIELD_NUMBER: _builtins.int
+    CORDON_MS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    SET_LABELS_FIELD_NUMBER: _builtins.int
+    DROP_LABELS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    node: _builtins.int
+    cordon_ms: _builtins.int
+    """For so long from now, ms; 0: ends a cordon."""
+    draining: _builtins.bool
+    weight: _builtins.int
+    zone: _builtins.str
+    dry_run: _builtins.bool
+    @_builtins.property
+    def set_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def drop_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.int = ...,
+        cordon_ms: _builtins.int | None = ...,
+        draining: _builtins.bool | None = ...,
+        weight: _builtins.int | None = ...,
+        zone: _builtins.str | None = ...,
+        set_labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        drop_labels: _abc.Iterable[_builtins.str] | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cordon_ms", b"_cordon_ms", "_draining", b"_draining", "_weight", b"_weight", "_zone", b"_zone", "cordon_ms", b"cordon_ms", "draining", b"draining", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cordon_ms", b"_cordon_ms", "_draining", b"_draining", "_weight", b"_weight", "_zone", b"_zone", "cordon_ms", b"cordon_ms", "draining", b"draining", "drop_labels", b"drop_labels", "dry_run", b"dry_run", "node", b"node", "set_labels", b"set_labels", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cordon_ms: _TypeAlias = _typing.Literal["cordon_ms"]  # noqa: Y015
+    _WhichOneofArgType__cordon_ms: _TypeAlias = _typing.Literal["_cordon_ms", b"_cordon_ms"]  # noqa: Y015
+    _WhichOneofReturnType__draining: _TypeAlias = _typing.Literal["draining"]  # noqa: Y015
+    _WhichOneofArgType__draining: _TypeAlias = _typing.Literal["_draining", b"_draining"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    _WhichOneofReturnType__zone: _TypeAlias = _typing.Literal["zone"]  # noqa: Y015
+    _WhichOneofArgType__zone: _TypeAlias = _typing.Literal["_zone", b"_zone"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cordon_ms) -> _WhichOneofReturnType__cordon_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__draining) -> _WhichOneofReturnType__draining | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__zone) -> _WhichOneofReturnType__zone | None: ...
+
+Global___SetNodeRequest: _TypeAlias = SetNodeRequest  # noqa: Y015
+
+@_typing.final
+class RemoveNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    node: _builtins.int
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        node: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveNodeRequest: _TypeAlias = RemoveNodeRequest  # noqa: Y015
+
+@_typing.final
+class AddNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    explanation: _builtins.str
+    """What it changes, for a person; with dry_run what it would."""
+    @_builtins.property
+    def node(self) -> Global___Node: ...
+    def __init__(
+        self,
+        *,
+        node: Global___Node | None = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddNodeResponse: _TypeAlias = AddNodeResponse  # noqa: Y015
+
+@_typing.final
+class SetNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    explanation: _builtins.str
+    """What it changes, for a person; with dry_run what it would."""
+    @_builtins.property
+    def node(self) -> Global___Node: ...
+    def __init__(
+        self,
+        *,
+        node: Global___Node | None = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetNodeResponse: _TypeAlias = SetNodeResponse  # noqa: Y015
+
+@_typing.final
+class RemoveNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    explanation: _builtins.str
+    """What it changes, for a person; with dry_run what it would."""
+    @_builtins.property
+    def node(self) -> Global___Node: ...
+    def __init__(
+        self,
+        *,
+        node: Global___Node | None = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveNodeResponse: _TypeAlias = RemoveNodeResponse  # noqa: Y015
+
+@_typing.final
+class Namespace(_message.Message):
+    """A namespace and its policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Eviction:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EvictionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Namespace._Eviction.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        EVICTION_UNSPECIFIED: Namespace._Eviction.ValueType  # 0
+        EVICTION_CLOCK: Namespace._Eviction.ValueType  # 1
+        EVICTION_NOEVICT: Namespace._Eviction.ValueType  # 2
+
+    class Eviction(_Eviction, metaclass=_EvictionEnumTypeWrapper): ...
+    EVICTION_UNSPECIFIED: Namespace.Eviction.ValueType  # 0
+    EVICTION_CLOCK: Namespace.Eviction.ValueType  # 1
+    EVICTION_NOEVICT: Namespace.Eviction.ValueType  # 2
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    EVICTION_FIELD_NUMBER: _builtins.int
+    STRICT_TTL_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    UNIT_PARTS_FIELD_NUMBER: _builtins.int
+    UNIT_SEPARATOR_FIELD_NUMBER: _builtins.int
+    HASHED_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    budget_bytes: _builtins.int
+    """Bytes the keys of one shard may take, counted as len(key) + len(value) + 64. 0: the default."""
+    eviction: Global___Namespace.Eviction.ValueType
+    """UNSPECIFIED: CLOCK."""
+    strict_ttl: _builtins.bool
+    replicas: _builtins.int
+    """Replicas of each shard. 0: 3."""
+    unit_parts: _builtins.int
+    """How many parts of a key, divided by `unit_separator`, make the unit that no cut separates. 0: a key
+    is its own unit.
+    """
+    unit_separator: _builtins.bytes
+    """One byte. Empty: "/"."""
+    hashed: _builtins.bool
+    """Keys are spread by the hash of their unit. Fixed when the namespace is created."""
+    shards: _builtins.int
+    """Answers only: shards and what they hold."""
+    keys: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        budget_bytes: _builtins.int = ...,
+        eviction: Global___Namespace.Eviction.ValueType = ...,
+        strict_ttl: _builtins.bool = ...,
+        replicas: _builtins.int = ...,
+        unit_parts: _builtins.int = ...,
+        unit_separator: _builtins.bytes = ...,
+        hashed: _builtins.bool = ...,
+        shards: _builtins.int = ...,
+        keys: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "bytes", b"bytes", "eviction", b"eviction", "hashed", b"hashed", "keys", b"keys", "name", b"name", "replicas", b"replicas", "shards", b"shards", "strict_ttl", b"strict_ttl", "unit_parts", b"unit_parts", "unit_separator", b"unit_separator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Namespace: _TypeAlias = Namespace  # noqa: Y015
+
+@_typing.final
+class ListNamespacesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNamespacesRequest: _TypeAlias = ListNamespacesRequest  # noqa: Y015
+
+@_typing.final
+class ListNamespacesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def namespaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Namespace]: ...
+    def __init__(
+        self,
+        *,
+        namespaces: _abc.Iterable[Global___Namespace] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespaces", b"namespaces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNamespacesResponse: _TypeAlias = ListNamespacesResponse  # noqa: Y015
+
+@_typing.final
+class CreateNamespaceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    CUTS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    shards: _builtins.int
+    """Shards to begin with. 0: 1. Hashed: the hash space is cut evenly; else `cuts` says where."""
+    dry_run: _builtins.bool
+    @_builtins.property
+    def namespace(self) -> Global___Namespace: ...
+    @_builtins.property
+    def cuts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        namespace: Global___Namespace | None = ...,
+        shards: _builtins.int = ...,
+        cuts: _abc.Iterable[_builtins.bytes] | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cuts", b"cuts", "dry_run", b"dry_run", "namespace", b"namespace", "shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateNamespaceRequest: _TypeAlias = CreateNamespaceRequest  # noqa: Y015
+
+@_typing.final
+class SetNamespaceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    EVICTION_FIELD_NUMBER: _builtins.int
+    STRICT_TTL_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    budget_bytes: _builtins.int
+    eviction: Global___Namespace.Eviction.ValueType
+    strict_ttl: _builtins.bool
+    replicas: _builtins.int
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        budget_bytes: _builtins.int | None = ...,
+        eviction: Global___Namespace.Eviction.ValueType = ...,
+        strict_ttl: _builtins.bool | None = ...,
+        replicas: _builtins.int | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes", "_replicas", b"_replicas", "_strict_ttl", b"_strict_ttl", "budget_bytes", b"budget_bytes", "replicas", b"replicas", "strict_ttl", b"strict_ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes", "_replicas", b"_replicas", "_strict_ttl", b"_strict_ttl", "budget_bytes", b"budget_bytes", "dry_run", b"dry_run", "eviction", b"eviction", "name", b"name", "replicas", b"replicas", "strict_ttl", b"strict_ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__budget_bytes: _TypeAlias = _typing.Literal["budget_bytes"]  # noqa: Y015
+    _WhichOneofArgType__budget_bytes: _TypeAlias = _typing.Literal["_budget_bytes", b"_budget_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
+    _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
+    _WhichOneofReturnType__strict_ttl: _TypeAlias = _typing.Literal["strict_ttl"]  # noqa: Y015
+    _WhichOneofArgType__strict_ttl: _TypeAlias = _typing.Literal["_strict_ttl", b"_strict_ttl"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget_bytes) -> _WhichOneofReturnType__budget_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replicas) -> _WhichOneofReturnType__replicas | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strict_ttl) -> _WhichOneofReturnType__strict_ttl | None: ...
+
+Global___SetNamespaceRequest: _TypeAlias = SetNamespaceRequest  # noqa: Y015
+
+@_typing.final
+class DeleteNamespaceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONFIRM_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    confirm: _builtins.str
+    """Must repeat the name: every key goes."""
+    dry_run: _builtins.bool
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        confirm: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm", b"confirm", "dry_run", b"dry_run", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteNamespaceRequest: _TypeAlias = DeleteNamespaceRequest  # noqa: Y015
+
+@_typing.final
+class CreateNamespaceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    explanation: _builtins.str
+    @_builtins.property
+    def namespace(self) -> Global___Namespace: ...
+    def __init__(
+        self,
+        *,
+        namespace: Global___Namespace | None = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateNamespaceResponse: _TypeAlias = CreateNamespaceResponse  # noqa: Y015
+
+@_typing.final
+class SetNamespaceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    explanation: _builtins.str
+    @_builtins.property
+    def namespace(self) -> Global___Namespace: ...
+    def __init__(
+        self,
+        *,
+        namespace: Global___Namespace | None = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetNamespaceResponse: _TypeAlias = SetNamespaceResponse  # noqa: Y015
+
+@_typing.final
+class DeleteNamespaceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    explanation: _builtins.str
+    @_builtins.property
+    def namespace(self) -> Global___Namespace: ...
+    def __init__(
+        self,
+        *,
+        namespace: Global___Namespace | None = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteNamespaceResponse: _TypeAlias = DeleteNamespaceResponse  # noqa: Y015
+
+@_typing.final
+class Planning(_message.Message):
+    """What the planner goes by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Policy:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Planning._Policy.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        POLICY_UNSPECIFIED: Planning._Policy.ValueType  # 0
+        POLICY_SPLIT_BY_SIZE: Planning._Policy.ValueType  # 1
+        """Splits shards above `split_bytes`."""
+        POLICY_SPLIT_BY_LOAD: Planning._Policy.ValueType  # 2
+        """Splits shards of a node whose loop is busy while another's is not."""
+        POLICY_MERGE: Planning._Policy.ValueType  # 3
+        """Merges small, cold neighbours."""
+        POLICY_BALANCE: Planning._Policy.ValueType  # 4
+        """Spreads replicas over zones, and bytes and leaders by weight."""
+        POLICY_REPLACE: Planning._Policy.ValueType  # 5
+        """Replaces replicas of nodes that are down."""
+        POLICY_DRAIN: Planning._Policy.ValueType  # 6
+        """Moves replicas off draining nodes."""
+
+    class Policy(_Policy, metaclass=_PolicyEnumTypeWrapper): ...
+    POLICY_UNSPECIFIED: Planning.Policy.ValueType  # 0
+    POLICY_SPLIT_BY_SIZE: Planning.Policy.ValueType  # 1
+    """Splits shards above `split_bytes`."""
+    POLICY_SPLIT_BY_LOAD: Planning.Policy.ValueType  # 2
+    """Splits shards of a node whose loop is busy while another's is not."""
+    POLICY_MERGE: Planning.Policy.ValueType  # 3
+    """Merges small, cold neighbours."""
+    POLICY_BALANCE: Planning.Policy.ValueType  # 4
+    """Spreads replicas over zones, and bytes and leaders by weight."""
+    POLICY_REPLACE: Planning.Policy.ValueType  # 5
+    """Replaces replicas of nodes that are down."""
+    POLICY_DRAIN: Planning.Policy.ValueType  # 6
+    """Moves replicas off draining nodes."""
+
+    PAUSED_FIELD_NUMBER: _builtins.int
+    SPLIT_BYTES_FIELD_NUMBER: _builtins.int
+    MERGE_BYTES_FIELD_NUMBER: _builtins.int
+    PLANS_MAX_FIELD_NUMBER: _builtins.int
+    COPY_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    REPLACE_AFTER_MS_FIELD_NUMBER: _builtins.int
+    BUSY_PERCENT_FIELD_NUMBER: _builtins.int
+    IDLE_PERCENT_FIELD_NUMBER: _builtins.int
+    SKEW_PERCENT_FIELD_NUMBER: _builtins.int
+    split_bytes: _builtins.int
+    """Above it a shard is split. Default 256 MiB."""
+    merge_bytes: _builtins.int
+    """Neighbours that are together below it are merged. Default 32 MiB."""
+    plans_max: _builtins.int
+    """Plans under way at once. Default 4."""
+    copy_bytes_per_s: _builtins.int
+    """Bytes/s that one node takes in for copies. Default 64 MiB/s."""
+    replace_after_ms: _builtins.int
+    """A node is replaced when it was down this long. Default 60 000."""
+    busy_percent: _builtins.int
+    """Busy loops, percent: split by load above the first while another is below the second. 70 and 50."""
+    idle_percent: _builtins.int
+    skew_percent: _builtins.int
+    """What bytes and leaders may differ by between nodes, percent of their share. Default 10."""
+    @_builtins.property
+    def paused(self) -> _containers.RepeatedScalarFieldContainer[Global___Planning.Policy.ValueType]:
+        """Policies that do nothing for now."""
+
+    def __init__(
+        self,
+        *,
+        paused: _abc.Iterable[Global___Planning.Policy.ValueType] | None = ...,
+        split_bytes: _builtins.int = ...,
+        merge_bytes: _builtins.int = ...,
+        plans_max: _builtins.int = ...,
+        copy_bytes_per_s: _builtins.int = ...,
+        replace_after_ms: _builtins.int = ...,
+        busy_percent: _builtins.int = ...,
+        idle_percent: _builtins.int = ...,
+        skew_percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy_percent", b"busy_percent", "copy_bytes_per_s", b"copy_bytes_per_s", "idle_percent", b"idle_percent", "merge_bytes", b"merge_bytes", "paused", b"paused", "plans_max", b"plans_max", "replace_after_ms", b"replace_after_ms", "skew_percent", b"skew_percent", "split_bytes", b"split_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Planning: _TypeAlias = Planning  # noqa: Y015
+
+@_typing.final
+class GetPlanningRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlanningRequest: _TypeAlias = GetPlanningRequest  # noqa: Y015
+
+@_typing.final
+class SetPlanningRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAUSE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    @_builtins.property
+    def pause(self) -> _containers.RepeatedScalarFieldContainer[Global___Planning.Policy.ValueType]: ...
+    @_builtins.property
+    def resume(self) -> _containers.RepeatedScalarFieldContainer[Global___Planning.Policy.ValueType]: ...
+    @_builtins.property
+    def limits(self) -> Global___Planning:
+        """Fields that are not 0 are set."""
+
+    def __init__(
+        self,
+        *,
+        pause: _abc.Iterable[Global___Planning.Policy.ValueType] | None = ...,
+        resume: _abc.Iterable[Global___Planning.Policy.ValueType] | None = ...,
+        limits: Global___Planning | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "limits", b"limits", "pause", b"pause", "resume", b"resume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPlanningRequest: _TypeAlias = SetPlanningRequest  # noqa: Y015
+
+@_typing.final
+class GetPlanningResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANNING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def planning(self) -> Global___Planning: ...
+    def __init__(
+        self,
+        *,
+        planning: Global___Planning | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["planning", b"planning"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["planning", b"planning"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlanningResponse: _TypeAlias = GetPlanningResponse  # noqa: Y015
+
+@_typing.final
+class SetPlanningResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANNING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def planning(self) -> Global___Planning: ...
+    def __init__(
+        self,
+        *,
+        planning: Global___Planning | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["planning", b"planning"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["planning", b"planning"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPlanningResponse: _TypeAlias = SetPlanningResponse  # noqa: Y015
+
+@_typing.final
+class ExplainPlanningRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPlanningRequest: _TypeAlias = ExplainPlanningRequest  # noqa: Y015
+
+@_typing.final
+class ExplainPlanningResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Proposal]:
+        """In the order in which it would do them."""
+
+    @_builtins.property
+    def idle(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it does nothing more, by policy."""
+
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[Global___Proposal] | None = ...,
+        idle: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPlanningResponse: _TypeAlias = ExplainPlanningResponse  # noqa: Y015
+
+@_typing.final
+class Proposal(_message.Message):
+    """Something the planner would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    TRANSFER_GROUP_FIELD_NUMBER: _builtins.int
+    TRANSFER_TO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    policy: Global___Planning.Policy.ValueType
+    transfer_group: _builtins.int
+    """A leadership to be handed over instead of a reshape: from the first node to the second. 0: none."""
+    transfer_to: _builtins.int
+    why: _builtins.str
+    @_builtins.property
+    def plan(self) -> Global___Plan: ...
+    def __init__(
+        self,
+        *,
+        policy: Global___Planning.Policy.ValueType = ...,
+        plan: Global___Plan | None = ...,
+        transfer_group: _builtins.int = ...,
+        transfer_to: _builtins.int = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "policy", b"policy", "transfer_group", b"transfer_group", "transfer_to", b"transfer_to", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proposal: _TypeAlias = Proposal  # noqa: Y015

@@ -55,6 +55,96 @@ class PlacementStub:
                 request_serializer=holdfast_dot_v1_dot_placement__pb2.TransferLeaderRequest.SerializeToString,
                 response_deserializer=holdfast_dot_v1_dot_placement__pb2.TransferLeaderResponse.FromString,
                 _registered_method=True)
+        self.WatchMap = channel.unary_stream(
+                '/holdfast.v1.Placement/WatchMap',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.WatchMapRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.WatchMapResponse.FromString,
+                _registered_method=True)
+        self.SplitShard = channel.unary_unary(
+                '/holdfast.v1.Placement/SplitShard',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.SplitShardRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.SplitShardResponse.FromString,
+                _registered_method=True)
+        self.MergeShards = channel.unary_unary(
+                '/holdfast.v1.Placement/MergeShards',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.MergeShardsRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.MergeShardsResponse.FromString,
+                _registered_method=True)
+        self.MoveShard = channel.unary_unary(
+                '/holdfast.v1.Placement/MoveShard',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.MoveShardRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.MoveShardResponse.FromString,
+                _registered_method=True)
+        self.ListPlans = channel.unary_unary(
+                '/holdfast.v1.Placement/ListPlans',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.ListPlansRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.ListPlansResponse.FromString,
+                _registered_method=True)
+        self.GetPlan = channel.unary_unary(
+                '/holdfast.v1.Placement/GetPlan',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.GetPlanRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.GetPlanResponse.FromString,
+                _registered_method=True)
+        self.CancelPlan = channel.unary_unary(
+                '/holdfast.v1.Placement/CancelPlan',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.CancelPlanRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.CancelPlanResponse.FromString,
+                _registered_method=True)
+        self.JoinCluster = channel.unary_unary(
+                '/holdfast.v1.Placement/JoinCluster',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.JoinClusterRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.JoinClusterResponse.FromString,
+                _registered_method=True)
+        self.AddNode = channel.unary_unary(
+                '/holdfast.v1.Placement/AddNode',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.AddNodeRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.AddNodeResponse.FromString,
+                _registered_method=True)
+        self.SetNode = channel.unary_unary(
+                '/holdfast.v1.Placement/SetNode',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.SetNodeRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.SetNodeResponse.FromString,
+                _registered_method=True)
+        self.RemoveNode = channel.unary_unary(
+                '/holdfast.v1.Placement/RemoveNode',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.RemoveNodeRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.RemoveNodeResponse.FromString,
+                _registered_method=True)
+        self.ListNamespaces = channel.unary_unary(
+                '/holdfast.v1.Placement/ListNamespaces',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.ListNamespacesRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.ListNamespacesResponse.FromString,
+                _registered_method=True)
+        self.CreateNamespace = channel.unary_unary(
+                '/holdfast.v1.Placement/CreateNamespace',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.CreateNamespaceRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.CreateNamespaceResponse.FromString,
+                _registered_method=True)
+        self.SetNamespace = channel.unary_unary(
+                '/holdfast.v1.Placement/SetNamespace',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.SetNamespaceRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.SetNamespaceResponse.FromString,
+                _registered_method=True)
+        self.DeleteNamespace = channel.unary_unary(
+                '/holdfast.v1.Placement/DeleteNamespace',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.DeleteNamespaceRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.DeleteNamespaceResponse.FromString,
+                _registered_method=True)
+        self.GetPlanning = channel.unary_unary(
+                '/holdfast.v1.Placement/GetPlanning',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.GetPlanningRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.GetPlanningResponse.FromString,
+                _registered_method=True)
+        self.SetPlanning = channel.unary_unary(
+                '/holdfast.v1.Placement/SetPlanning',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.SetPlanningRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.SetPlanningResponse.FromString,
+                _registered_method=True)
+        self.ExplainPlanning = channel.unary_unary(
+                '/holdfast.v1.Placement/ExplainPlanning',
+                request_serializer=holdfast_dot_v1_dot_placement__pb2.ExplainPlanningRequest.SerializeToString,
+                response_deserializer=holdfast_dot_v1_dot_placement__pb2.ExplainPlanningResponse.FromString,
+                _registered_method=True)
 
 
 class PlacementServicer:
@@ -90,6 +180,131 @@ class PlacementServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchMap(self, request, context):
+        """The shard map now, and again whenever its epoch changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SplitShard(self, request, context):
+        """The verbs below change the cluster's placement. Any node takes them; it sends them on to the leader
+        of the placement group. Each with `dry_run` says what it would do and changes nothing. A reshape is
+        a plan: the answer names it, GetPlan tells how far it is.
+
+        Cuts a shard in two, on the nodes it is on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeShards(self, request, context):
+        """Joins two neighbours that are on the same nodes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveShard(self, request, context):
+        """Gives a shard another set of nodes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlans(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPlan(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelPlan(self, request, context):
+        """Takes a plan back. Refused once its sources are sealed: then it is about to be done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def JoinCluster(self, request, context):
+        """Called by a node that joins (`holdfast serve --join`): gives it its id. The same incarnation asking
+        again gets the same answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddNode(self, request, context):
+        """Names a node that is going to join from that address, so that it gets these settings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetNode(self, request, context):
+        """Changes a node's standing: cordoned, draining, weight, zone, labels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveNode(self, request, context):
+        """Forgets a node that holds no replica. Refused, with what to do first, while it holds any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNamespaces(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateNamespace(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetNamespace(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteNamespace(self, request, context):
+        """Drops a namespace with every key in it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPlanning(self, request, context):
+        """The planner's policies, limits and pauses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPlanning(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPlanning(self, request, context):
+        """What the planner would do now, and why; also why it does nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PlacementServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -112,6 +327,96 @@ def add_PlacementServicer_to_server(servicer, server):
                     servicer.TransferLeader,
                     request_deserializer=holdfast_dot_v1_dot_placement__pb2.TransferLeaderRequest.FromString,
                     response_serializer=holdfast_dot_v1_dot_placement__pb2.TransferLeaderResponse.SerializeToString,
+            ),
+            'WatchMap': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchMap,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.WatchMapRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.WatchMapResponse.SerializeToString,
+            ),
+            'SplitShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.SplitShard,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.SplitShardRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.SplitShardResponse.SerializeToString,
+            ),
+            'MergeShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeShards,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.MergeShardsRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.MergeShardsResponse.SerializeToString,
+            ),
+            'MoveShard': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveShard,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.MoveShardRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.MoveShardResponse.SerializeToString,
+            ),
+            'ListPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlans,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.ListPlansRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.ListPlansResponse.SerializeToString,
+            ),
+            'GetPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlan,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.GetPlanRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.GetPlanResponse.SerializeToString,
+            ),
+            'CancelPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelPlan,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.CancelPlanRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.CancelPlanResponse.SerializeToString,
+            ),
+            'JoinCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.JoinCluster,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.JoinClusterRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.JoinClusterResponse.SerializeToString,
+            ),
+            'AddNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddNode,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.AddNodeRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.AddNodeResponse.SerializeToString,
+            ),
+            'SetNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetNode,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.SetNodeRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.SetNodeResponse.SerializeToString,
+            ),
+            'RemoveNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveNode,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.RemoveNodeRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.RemoveNodeResponse.SerializeToString,
+            ),
+            'ListNamespaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNamespaces,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.ListNamespacesRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.ListNamespacesResponse.SerializeToString,
+            ),
+            'CreateNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateNamespace,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.CreateNamespaceRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.CreateNamespaceResponse.SerializeToString,
+            ),
+            'SetNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetNamespace,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.SetNamespaceRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.SetNamespaceResponse.SerializeToString,
+            ),
+            'DeleteNamespace': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteNamespace,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.DeleteNamespaceRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.DeleteNamespaceResponse.SerializeToString,
+            ),
+            'GetPlanning': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlanning,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.GetPlanningRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.GetPlanningResponse.SerializeToString,
+            ),
+            'SetPlanning': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPlanning,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.SetPlanningRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.SetPlanningResponse.SerializeToString,
+            ),
+            'ExplainPlanning': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPlanning,
+                    request_deserializer=holdfast_dot_v1_dot_placement__pb2.ExplainPlanningRequest.FromString,
+                    response_serializer=holdfast_dot_v1_dot_placement__pb2.ExplainPlanningResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +528,492 @@ class Placement:
             '/holdfast.v1.Placement/TransferLeader',
             holdfast_dot_v1_dot_placement__pb2.TransferLeaderRequest.SerializeToString,
             holdfast_dot_v1_dot_placement__pb2.TransferLeaderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchMap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holdfast.v1.Placement/WatchMap',
+            holdfast_dot_v1_dot_placement__pb2.WatchMapRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.WatchMapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SplitShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/SplitShard',
+            holdfast_dot_v1_dot_placement__pb2.SplitShardRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.SplitShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/MergeShards',
+            holdfast_dot_v1_dot_placement__pb2.MergeShardsRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.MergeShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveShard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/MoveShard',
+            holdfast_dot_v1_dot_placement__pb2.MoveShardRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.MoveShardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/ListPlans',
+            holdfast_dot_v1_dot_placement__pb2.ListPlansRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.ListPlansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/GetPlan',
+            holdfast_dot_v1_dot_placement__pb2.GetPlanRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.GetPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/CancelPlan',
+            holdfast_dot_v1_dot_placement__pb2.CancelPlanRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.CancelPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def JoinCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/JoinCluster',
+            holdfast_dot_v1_dot_placement__pb2.JoinClusterRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.JoinClusterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/AddNode',
+            holdfast_dot_v1_dot_placement__pb2.AddNodeRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.AddNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/SetNode',
+            holdfast_dot_v1_dot_placement__pb2.SetNodeRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.SetNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/RemoveNode',
+            holdfast_dot_v1_dot_placement__pb2.RemoveNodeRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.RemoveNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNamespaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/ListNamespaces',
+            holdfast_dot_v1_dot_placement__pb2.ListNamespacesRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.ListNamespacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/CreateNamespace',
+            holdfast_dot_v1_dot_placement__pb2.CreateNamespaceRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.CreateNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/SetNamespace',
+            holdfast_dot_v1_dot_placement__pb2.SetNamespaceRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.SetNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/DeleteNamespace',
+            holdfast_dot_v1_dot_placement__pb2.DeleteNamespaceRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.DeleteNamespaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlanning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/GetPlanning',
+            holdfast_dot_v1_dot_placement__pb2.GetPlanningRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.GetPlanningResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPlanning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/SetPlanning',
+            holdfast_dot_v1_dot_placement__pb2.SetPlanningRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.SetPlanningResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPlanning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.v1.Placement/ExplainPlanning',
+            holdfast_dot_v1_dot_placement__pb2.ExplainPlanningRequest.SerializeToString,
+            holdfast_dot_v1_dot_placement__pb2.ExplainPlanningResponse.FromString,
             options,
             channel_credentials,
             insecure,

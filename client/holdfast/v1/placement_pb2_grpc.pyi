@@ -43,6 +43,43 @@ class PlacementStub:
     """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
     leads; others answer NOT_LEADER and say who does.
     """
+    WatchMap: _grpc.UnaryStreamMultiCallable[_placement_pb2.WatchMapRequest, _placement_pb2.WatchMapResponse]
+    """The shard map now, and again whenever its epoch changes."""
+    SplitShard: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SplitShardRequest, _placement_pb2.SplitShardResponse]
+    """The verbs below change the cluster's placement. Any node takes them; it sends them on to the leader
+    of the placement group. Each with `dry_run` says what it would do and changes nothing. A reshape is
+    a plan: the answer names it, GetPlan tells how far it is.
+
+    Cuts a shard in two, on the nodes it is on.
+    """
+    MergeShards: _grpc.UnaryUnaryMultiCallable[_placement_pb2.MergeShardsRequest, _placement_pb2.MergeShardsResponse]
+    """Joins two neighbours that are on the same nodes."""
+    MoveShard: _grpc.UnaryUnaryMultiCallable[_placement_pb2.MoveShardRequest, _placement_pb2.MoveShardResponse]
+    """Gives a shard another set of nodes."""
+    ListPlans: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListPlansRequest, _placement_pb2.ListPlansResponse]
+    GetPlan: _grpc.UnaryUnaryMultiCallable[_placement_pb2.GetPlanRequest, _placement_pb2.GetPlanResponse]
+    CancelPlan: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CancelPlanRequest, _placement_pb2.CancelPlanResponse]
+    """Takes a plan back. Refused once its sources are sealed: then it is about to be done."""
+    JoinCluster: _grpc.UnaryUnaryMultiCallable[_placement_pb2.JoinClusterRequest, _placement_pb2.JoinClusterResponse]
+    """Called by a node that joins (`holdfast serve --join`): gives it its id. The same incarnation asking
+    again gets the same answer.
+    """
+    AddNode: _grpc.UnaryUnaryMultiCallable[_placement_pb2.AddNodeRequest, _placement_pb2.AddNodeResponse]
+    """Names a node that is going to join from that address, so that it gets these settings."""
+    SetNode: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SetNodeRequest, _placement_pb2.SetNodeResponse]
+    """Changes a node's standing: cordoned, draining, weight, zone, labels."""
+    RemoveNode: _grpc.UnaryUnaryMultiCallable[_placement_pb2.RemoveNodeRequest, _placement_pb2.RemoveNodeResponse]
+    """Forgets a node that holds no replica. Refused, with what to do first, while it holds any."""
+    ListNamespaces: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListNamespacesRequest, _placement_pb2.ListNamespacesResponse]
+    CreateNamespace: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CreateNamespaceRequest, _placement_pb2.CreateNamespaceResponse]
+    SetNamespace: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SetNamespaceRequest, _placement_pb2.SetNamespaceResponse]
+    DeleteNamespace: _grpc.UnaryUnaryMultiCallable[_placement_pb2.DeleteNamespaceRequest, _placement_pb2.DeleteNamespaceResponse]
+    """Drops a namespace with every key in it."""
+    GetPlanning: _grpc.UnaryUnaryMultiCallable[_placement_pb2.GetPlanningRequest, _placement_pb2.GetPlanningResponse]
+    """The planner's policies, limits and pauses."""
+    SetPlanning: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SetPlanningRequest, _placement_pb2.SetPlanningResponse]
+    ExplainPlanning: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ExplainPlanningRequest, _placement_pb2.ExplainPlanningResponse]
+    """What the planner would do now, and why; also why it does nothing."""
 
 @_typing.type_check_only
 class PlacementAsyncStub(PlacementStub):
@@ -59,6 +96,43 @@ class PlacementAsyncStub(PlacementStub):
     """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
     leads; others answer NOT_LEADER and say who does.
     """
+    WatchMap: _aio.UnaryStreamMultiCallable[_placement_pb2.WatchMapRequest, _placement_pb2.WatchMapResponse]  # type: ignore[assignment]
+    """The shard map now, and again whenever its epoch changes."""
+    SplitShard: _aio.UnaryUnaryMultiCallable[_placement_pb2.SplitShardRequest, _placement_pb2.SplitShardResponse]  # type: ignore[assignment]
+    """The verbs below change the cluster's placement. Any node takes them; it sends them on to the leader
+    of the placement group. Each with `dry_run` says what it would do and changes nothing. A reshape is
+    a plan: the answer names it, GetPlan tells how far it is.
+
+    Cuts a shard in two, on the nodes it is on.
+    """
+    MergeShards: _aio.UnaryUnaryMultiCallable[_placement_pb2.MergeShardsRequest, _placement_pb2.MergeShardsResponse]  # type: ignore[assignment]
+    """Joins two neighbours that are on the same nodes."""
+    MoveShard: _aio.UnaryUnaryMultiCallable[_placement_pb2.MoveShardRequest, _placement_pb2.MoveShardResponse]  # type: ignore[assignment]
+    """Gives a shard another set of nodes."""
+    ListPlans: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListPlansRequest, _placement_pb2.ListPlansResponse]  # type: ignore[assignment]
+    GetPlan: _aio.UnaryUnaryMultiCallable[_placement_pb2.GetPlanRequest, _placement_pb2.GetPlanResponse]  # type: ignore[assignment]
+    CancelPlan: _aio.UnaryUnaryMultiCallable[_placement_pb2.CancelPlanRequest, _placement_pb2.CancelPlanResponse]  # type: ignore[assignment]
+    """Takes a plan back. Refused once its sources are sealed: then it is about to be done."""
+    JoinCluster: _aio.UnaryUnaryMultiCallable[_placement_pb2.JoinClusterRequest, _placement_pb2.JoinClusterResponse]  # type: ignore[assignment]
+    """Called by a node that joins (`holdfast serve --join`): gives it its id. The same incarnation asking
+    again gets the same answer.
+    """
+    AddNode: _aio.UnaryUnaryMultiCallable[_placement_pb2.AddNodeRequest, _placement_pb2.AddNodeResponse]  # type: ignore[assignment]
+    """Names a node that is going to join from that address, so that it gets these settings."""
+    SetNode: _aio.UnaryUnaryMultiCallable[_placement_pb2.SetNodeRequest, _placement_pb2.SetNodeResponse]  # type: ignore[assignment]
+    """Changes a node's standing: cordoned, draining, weight, zone, labels."""
+    RemoveNode: _aio.UnaryUnaryMultiCallable[_placement_pb2.RemoveNodeRequest, _placement_pb2.RemoveNodeResponse]  # type: ignore[assignment]
+    """Forgets a node that holds no replica. Refused, with what to do first, while it holds any."""
+    ListNamespaces: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListNamespacesRequest, _placement_pb2.ListNamespacesResponse]  # type: ignore[assignment]
+    CreateNamespace: _aio.UnaryUnaryMultiCallable[_placement_pb2.CreateNamespaceRequest, _placement_pb2.CreateNamespaceResponse]  # type: ignore[assignment]
+    SetNamespace: _aio.UnaryUnaryMultiCallable[_placement_pb2.SetNamespaceRequest, _placement_pb2.SetNamespaceResponse]  # type: ignore[assignment]
+    DeleteNamespace: _aio.UnaryUnaryMultiCallable[_placement_pb2.DeleteNamespaceRequest, _placement_pb2.DeleteNamespaceResponse]  # type: ignore[assignment]
+    """Drops a namespace with every key in it."""
+    GetPlanning: _aio.UnaryUnaryMultiCallable[_placement_pb2.GetPlanningRequest, _placement_pb2.GetPlanningResponse]  # type: ignore[assignment]
+    """The planner's policies, limits and pauses."""
+    SetPlanning: _aio.UnaryUnaryMultiCallable[_placement_pb2.SetPlanningRequest, _placement_pb2.SetPlanningResponse]  # type: ignore[assignment]
+    ExplainPlanning: _aio.UnaryUnaryMultiCallable[_placement_pb2.ExplainPlanningRequest, _placement_pb2.ExplainPlanningResponse]  # type: ignore[assignment]
+    """What the planner would do now, and why; also why it does nothing."""
 
 class PlacementServicer(metaclass=_abc_1.ABCMeta):
     """Asked of any node."""
@@ -96,5 +170,150 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
         leads; others answer NOT_LEADER and say who does.
         """
+
+    @_abc_1.abstractmethod
+    def WatchMap(
+        self,
+        request: _placement_pb2.WatchMapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_placement_pb2.WatchMapResponse], _abc.AsyncIterator[_placement_pb2.WatchMapResponse]]:
+        """The shard map now, and again whenever its epoch changes."""
+
+    @_abc_1.abstractmethod
+    def SplitShard(
+        self,
+        request: _placement_pb2.SplitShardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.SplitShardResponse, _abc.Awaitable[_placement_pb2.SplitShardResponse]]:
+        """The verbs below change the cluster's placement. Any node takes them; it sends them on to the leader
+        of the placement group. Each with `dry_run` says what it would do and changes nothing. A reshape is
+        a plan: the answer names it, GetPlan tells how far it is.
+
+        Cuts a shard in two, on the nodes it is on.
+        """
+
+    @_abc_1.abstractmethod
+    def MergeShards(
+        self,
+        request: _placement_pb2.MergeShardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.MergeShardsResponse, _abc.Awaitable[_placement_pb2.MergeShardsResponse]]:
+        """Joins two neighbours that are on the same nodes."""
+
+    @_abc_1.abstractmethod
+    def MoveShard(
+        self,
+        request: _placement_pb2.MoveShardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.MoveShardResponse, _abc.Awaitable[_placement_pb2.MoveShardResponse]]:
+        """Gives a shard another set of nodes."""
+
+    @_abc_1.abstractmethod
+    def ListPlans(
+        self,
+        request: _placement_pb2.ListPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.ListPlansResponse, _abc.Awaitable[_placement_pb2.ListPlansResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetPlan(
+        self,
+        request: _placement_pb2.GetPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.GetPlanResponse, _abc.Awaitable[_placement_pb2.GetPlanResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CancelPlan(
+        self,
+        request: _placement_pb2.CancelPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.CancelPlanResponse, _abc.Awaitable[_placement_pb2.CancelPlanResponse]]:
+        """Takes a plan back. Refused once its sources are sealed: then it is about to be done."""
+
+    @_abc_1.abstractmethod
+    def JoinCluster(
+        self,
+        request: _placement_pb2.JoinClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.JoinClusterResponse, _abc.Awaitable[_placement_pb2.JoinClusterResponse]]:
+        """Called by a node that joins (`holdfast serve --join`): gives it its id. The same incarnation asking
+        again gets the same answer.
+        """
+
+    @_abc_1.abstractmethod
+    def AddNode(
+        self,
+        request: _placement_pb2.AddNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.AddNodeResponse, _abc.Awaitable[_placement_pb2.AddNodeResponse]]:
+        """Names a node that is going to join from that address, so that it gets these settings."""
+
+    @_abc_1.abstractmethod
+    def SetNode(
+        self,
+        request: _placement_pb2.SetNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.SetNodeResponse, _abc.Awaitable[_placement_pb2.SetNodeResponse]]:
+        """Changes a node's standing: cordoned, draining, weight, zone, labels."""
+
+    @_abc_1.abstractmethod
+    def RemoveNode(
+        self,
+        request: _placement_pb2.RemoveNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.RemoveNodeResponse, _abc.Awaitable[_placement_pb2.RemoveNodeResponse]]:
+        """Forgets a node that holds no replica. Refused, with what to do first, while it holds any."""
+
+    @_abc_1.abstractmethod
+    def ListNamespaces(
+        self,
+        request: _placement_pb2.ListNamespacesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.ListNamespacesResponse, _abc.Awaitable[_placement_pb2.ListNamespacesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateNamespace(
+        self,
+        request: _placement_pb2.CreateNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.CreateNamespaceResponse, _abc.Awaitable[_placement_pb2.CreateNamespaceResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SetNamespace(
+        self,
+        request: _placement_pb2.SetNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.SetNamespaceResponse, _abc.Awaitable[_placement_pb2.SetNamespaceResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeleteNamespace(
+        self,
+        request: _placement_pb2.DeleteNamespaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.DeleteNamespaceResponse, _abc.Awaitable[_placement_pb2.DeleteNamespaceResponse]]:
+        """Drops a namespace with every key in it."""
+
+    @_abc_1.abstractmethod
+    def GetPlanning(
+        self,
+        request: _placement_pb2.GetPlanningRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.GetPlanningResponse, _abc.Awaitable[_placement_pb2.GetPlanningResponse]]:
+        """The planner's policies, limits and pauses."""
+
+    @_abc_1.abstractmethod
+    def SetPlanning(
+        self,
+        request: _placement_pb2.SetPlanningRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.SetPlanningResponse, _abc.Awaitable[_placement_pb2.SetPlanningResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ExplainPlanning(
+        self,
+        request: _placement_pb2.ExplainPlanningRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_placement_pb2.ExplainPlanningResponse, _abc.Awaitable[_placement_pb2.ExplainPlanningResponse]]:
+        """What the planner would do now, and why; also why it does nothing."""
 
 def add_PlacementServicer_to_server(servicer: PlacementServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,73 +1,33 @@
-"""holdfast.cli.cluster: what is wrong in sentences, and whether replicas agree."""
+"""holdfast.cli.cluster: the whole at a glance, and whether it serves."""
 
 from __future__ import annotations
 
-from holdfast.cli.cluster import compare, complaints
-from holdfast.cli.placement import NodeFacts, ReplicaFacts
-from holdfast.keys import KeyRange
-from holdfast.shardmap import Replica, Shard
+from holdfast.v1 import placement_pb2 as pb
 
-from tests.unit.holdfast.cli.console import Console, ScriptedPlacement, serving
+from tests.unit.holdfast.cli.console import Console, ScriptedPlacement, serving, shard
+from tests.unit.holdfast.cli.scripted_admin import ScriptedAdmin, plan
 
-SHARD = Shard("default", KeyRange(b"", b""), 2, 1, tuple(Replica(n, f"h:{n}") for n in (1, 2, 3)), 1)
+UP = pb.Node.STATE_UP
 
 
-def node(number, state="up", offset=0):
-    return NodeFacts(number, f"h:{number}", f"h:1{number}", "", state, 100 + number, "0.1.0", offset)
-
-
-def replica(number, role="follower", applied=10, digest="aa", *, quorum=True, stopped=""):
-    return ReplicaFacts(
-        number, SHARD, role, 3, 10, applied, 10, 10, 0, quorum, digest, 5, 4, 400, stopped
-    )  # fmt: skip
-
-
-HEALTHY = [replica(1, "leader"), replica(2), replica(3)]
-NODES = [node(1), node(2), node(3)]
-
-
-def test_a_healthy_cluster_gives_no_complaint():
-    """Nothing wrong, nothing said."""
-    assert list(complaints([SHARD], NODES, HEALTHY)) == []
-
-
-def test_each_thing_wrong_is_one_sentence():
-    """A node down, a clock off, no leader, no quorum, a stopped and a lagging replica are told apart."""
-    down = list(complaints([SHARD], [node(1), node(2, "down"), node(3, offset=-900)], HEALTHY))
-    headless = list(complaints([SHARD], NODES, [replica(2), replica(3)]))
-    alone = list(
-        complaints([SHARD], NODES, [replica(1, "leader", quorum=False), replica(2, stopped="damage")])
+def test_status_shows_plans_under_way():
+    """What is being reshaped belongs to the whole."""
+    service = ScriptedAdmin(
+        [shard()], [pb.Node(id=1, state=UP)], ListPlans=pb.ListPlansResponse(plans=[plan()])
     )
-    behind = list(complaints([SHARD], NODES, [replica(1, "leader"), replica(2, applied=-20_000)]))
+    with serving(service) as address:
+        told = Console().run("cluster", "status", "--endpoints", address)
+        fields = Console().json("cluster", "status", "--endpoints", address)
 
-    assert [text.split()[0:4] for text in down] == [
-        ["node", "2", "(h:2)", "is"],
-        ["the", "clock", "of", "node"],
-    ]
-    assert "has no leader" in headless[0]
-    assert "no proven quorum" in alone[0]
-    assert "has stopped: damage" in alone[1]
-    assert "20010 entries behind" in behind[0]
+    assert "plans under way: 1" in told.stderr
+    assert [entry["id"] for entry in fields["plans"]] == [7]
+    assert set(fields) == {"cluster_id", "epoch", "nodes", "shards", "plans"}
 
 
-def test_digests_are_compared_at_equal_index_only():
-    """Replicas at different indexes say nothing about each other; a later look may."""
-    early = [replica(1, digest="aa"), replica(2, applied=9, digest="bb"), replica(3, digest="aa")]
-
-    assert compare(SHARD, early).state == "unknown"
-    assert compare(SHARD, [*early, replica(2, digest="aa")]).state == "equal"
-
-
-def test_one_different_digest_is_enough():
-    """Two replicas that differ at one index are different whatever the third says."""
-    verdict = compare(SHARD, [replica(1, digest="aa"), replica(2, digest="bb")])
-
-    assert (verdict.state, verdict.digests) == ("different", {1: "aa", 2: "bb"})
-
-
-def test_a_shard_without_digests_is_unknown():
-    """No answer is not agreement."""
-    assert compare(SHARD, [replica(1, digest="")]).state == "unknown"
+def test_status_of_an_older_server_has_no_plans():
+    """A server that knows no plans is described all the same: null, not an error."""
+    with serving(ScriptedPlacement([shard()], [pb.Node(id=1, state=UP)], [])) as address:
+        assert Console().json("cluster", "status", "--endpoints", address)["plans"] is None
 
 
 def test_health_of_a_cluster_that_does_not_answer_is_exit_code_1():

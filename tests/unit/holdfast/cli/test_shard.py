@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from holdfast.v1 import placement_pb2
+from holdfast.v1 import placement_pb2 as pb
 
 from tests.unit.holdfast.cli.console import Console, ScriptedPlacement, serving, shard
+from tests.unit.holdfast.cli.scripted_admin import ScriptedAdmin
 
 FIELDS = {"shard", "namespace", "start", "end", "epoch", "group", "leader", "replicas", "keys", "bytes"}
 
 
 def make_service(address_of_node_1=""):
     shards = [shard(2, b"", b"m"), shard(3, b"m", b"", leader=0)]
-    nodes = [placement_pb2.Node(id=1, address=address_of_node_1, state=placement_pb2.Node.STATE_UP, pid=7)]
+    nodes = [pb.Node(id=1, address=address_of_node_1, state=pb.Node.STATE_UP, pid=7)]
     replicas = [
-        placement_pb2.ReplicaStatus(
-            shard=shards[0], role=placement_pb2.ReplicaStatus.ROLE_LEADER, keys=4, bytes=400, has_quorum=True
+        pb.ReplicaStatus(
+            shard=shards[0], role=pb.ReplicaStatus.ROLE_LEADER, keys=4, bytes=400, has_quorum=True
         )
     ]
     return ScriptedPlacement(shards, nodes, replicas)
@@ -43,6 +44,15 @@ def test_locate_names_the_shard_of_a_key(endpoint):
     assert Console().json("shard", "locate", "a", "--endpoints", endpoint)["shard"] == 2
     assert Console().json("shard", "locate", "m", "--endpoints", endpoint)["shard"] == 3
     assert Console().run("shard", "locate", "m", "-n", "other", "--endpoints", endpoint).exit_code == 1
+
+
+def test_a_key_of_a_hashed_namespace_is_not_located_by_its_bytes():
+    """Ranges are of hashes there: a wrong shard would be worse than none."""
+    hashed = pb.ListNamespacesResponse(namespaces=[pb.Namespace(name="default", hashed=True)])
+    with serving(ScriptedAdmin([shard()], ListNamespaces=hashed)) as address:
+        result = Console().run("shard", "locate", "a", "--endpoints", address)
+
+    assert (result.exit_code, "by hash" in result.stderr) == (1, True)
 
 
 def test_show_tells_which_replicas_do_not_answer(endpoint):
