@@ -106,6 +106,17 @@ HISTORY_TRIM_MAX: Final = 4 * ENTRY_KEYS_MAX
 # One value of the largest size may exceed it.
 CHUNK_BYTES_MAX: Final = 256 * KIB
 
+# ---- reshape (a Seal beyond them is no entry of this program) -----------------------------------------
+
+# A shard becomes two as a rule; each target costs the seal's turn a pass over buckets and sessions.
+SEAL_TARGETS_MAX: Final = 16
+SEAL_SOURCES_MAX: Final = 16
+# More replicas than any quorum can use.
+SEAL_REPLICAS_MAX: Final = 16
+# Groups that a watch may still come from; the oldest goes, and who comes from it begins with a snapshot.
+# A watcher that stayed away through sixteen reshapes has lost its history to the bounds long before.
+LINEAGE_GROUPS_MAX: Final = 16
+
 # ---- watches -----------------------------------------------------------------------------------------
 
 WATCHERS_PER_NODE_MAX: Final = 100_000

@@ -14,6 +14,9 @@ A snapshot is read page by page at whatever revision the shard has then. Until t
 last page's revision, an event is left out when its key's page has shown it already; at `caught_up` what
 was delivered is exactly the state at that slice's revision.
 
+A point may be of a group that this one came from. Its revisions are the own line's, or those of a line
+that ended in a merge: then what is left of that line is replayed first, with resume points of its group.
+
 Does not know protobuf: `encode` is handed in by the node (rpc/convert.py). Does not check that a range
 lies in the shard (routing.py).
 """
@@ -21,10 +24,8 @@ lies in the shard (routing.py).
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
 
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.keys import KeyRange
@@ -32,6 +33,11 @@ from holdfast.keys import KeyRange
 from holdfast_node import limits
 from holdfast_node.cache.history import CompactedError, Event
 from holdfast_node.watch_index import WatchIndex
+from holdfast_node.watcher import SnapshotUnderWay, Source, WatchBudget, Watcher, WatchSlice
+
+__all__ = [
+    "MARK_EVERY", "MARK_TICK", "Encode", "Source", "WatchBudget", "WatchHub", "WatchSlice", "Watcher",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -57,124 +63,6 @@ assert MARKS_A_TICK * MARK_EVERY / MARK_TICK >= limits.WATCHERS_PER_NODE_MAX, "e
 
 Encode = Callable[[Event, bool, bool], bytes]
 """(event, with_previous, keys_only) -> the bytes of a holdfast.v1.Event."""
-
-
-class WatchSlice(NamedTuple):
-    """What a watcher is handed at once.
-
-    Attributes:
-        events: encoded events, whole revisions.
-        size_bytes: what it counts for in the watcher's queue; give it back with `Watcher.taken`.
-        revision: resume point after this slice; None: a snapshot is under way.
-        started: the first slice of this watcher.
-        caught_up: the snapshot ends with this slice.
-        cancelled: the watch is over; nothing follows.
-    """
-
-    events: list[bytes]
-    size_bytes: int
-    revision: int | None
-    started: bool = False
-    caught_up: bool = False
-    cancelled: HoldfastError | None = None
-
-
-class Source(Protocol):
-    """The shard's state, as far as watching needs it."""
-
-    @property
-    def revision(self) -> int: ...
-
-    @property
-    def oldest_revision(self) -> int: ...
-
-    def events_after(self, revision: int) -> Sequence[Event]:
-        """Raises CompactedError."""
-        ...
-
-    def page(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> tuple[list[Event], bytes]:
-        """Keys as SNAPSHOT events, and where to go on; b'': the range is done."""
-        ...
-
-
-class WatchBudget:
-    """How many watchers all hubs of a node may have."""
-
-    __slots__ = ("count", "limit")
-
-    def __init__(self, limit: int = limits.WATCHERS_PER_NODE_MAX) -> None:
-        self.limit = limit
-        self.count = 0
-
-
-class _Snapshot:
-    """A snapshot on its way: where each page began, and the revision it was read at."""
-
-    __slots__ = ("next", "reading", "revisions", "starts")
-
-    def __init__(self, start: bytes) -> None:
-        self.next = start
-        self.reading = True
-        self.starts: list[bytes] = []
-        self.revisions: list[int] = []
-
-    def read(self, start: bytes, revision: int) -> None:
-        if not self.revisions or self.revisions[-1] != revision:
-            self.starts.append(start)
-            self.revisions.append(revision)
-
-    def has_shown(self, event: Event) -> bool:
-        """Whether the page of the event's key was read at its revision or later."""
-        at = bisect_right(self.starts, event.key) - 1
-        return event.revision <= self.revisions[at]
-
-
-class Watcher:
-    """One watch. `Hub.subscribe` makes it; its owner reports with `taken` what has been sent."""
-
-    __slots__ = (
-        "backlog", "backlog_ends", "closed", "cursor", "deliver", "hub", "keys", "keys_only", "live",
-        "or_snapshot", "pending_bytes", "pumping", "snapshot", "started", "with_previous",
-    )  # fmt: skip
-
-    def __init__(
-        self, hub: WatchHub, keys: KeyRange, deliver: Callable[[WatchSlice], None], with_previous: bool,
-        keys_only: bool, or_snapshot: bool,
-    ) -> None:  # fmt: skip
-        self.hub = hub
-        self.keys = keys
-        self.deliver = deliver
-        self.with_previous = with_previous
-        self.keys_only = keys_only
-        self.or_snapshot = or_snapshot
-        self.cursor = 0  # delivered, or of no concern, up to and with this revision
-        self.snapshot: _Snapshot | None = None
-        self.backlog: deque[Event] = deque()  # of history, not yet delivered
-        self.backlog_ends = 0  # revision up to which `backlog` is complete
-        self.pending_bytes = 0
-        self.started = False
-        self.live = False
-        self.pumping = False
-        self.closed = False
-
-    def taken(self, size_bytes: int) -> None:
-        """The receiver is done with that much: a paused replay goes on."""
-        self.pending_bytes -= size_bytes
-        if not self.live and not self.closed:
-            self.hub.resume(self)
-
-    @property
-    def has_room(self) -> bool:
-        return self.pending_bytes < limits.WATCHER_QUEUE_BYTES_MAX // 2
-
-    @property
-    def point(self) -> int | None:
-        """Where to resume; None: nowhere yet."""
-        return None if self.snapshot is not None else self.cursor
-
-    def __repr__(self) -> str:
-        how = "closed" if self.closed else "live" if self.live else "replaying"
-        return f"<Watcher {self.keys.start!r}..{self.keys.end!r} {how} at {self.cursor}>"
 
 
 class WatchHub:
@@ -234,15 +122,13 @@ class WatchHub:
             HoldfastError: refused; nothing was begun.
         """
         self._refuse(point)
-        watcher = Watcher(self, keys, deliver, with_previous, keys_only, or_snapshot)
+        watcher = Watcher(self, self._group, keys, deliver, with_previous, keys_only, or_snapshot)
         if point is None and not or_snapshot:
             watcher.cursor = self._source.revision
-        elif point is not None and point[0] == self._group:
-            watcher.cursor = point[1]
-        elif or_snapshot:
-            watcher.snapshot = _Snapshot(keys.start)
-        else:  # a point of a group that served these keys before this one
-            raise self._compacted()
+        elif point is None or not self._place(watcher, point):
+            if not or_snapshot:
+                raise self._compacted()
+            watcher.snapshot = SnapshotUnderWay(keys.start)
         self._budget.count += 1
         self._all[watcher] = None
         self._marks.append((now + MARK_EVERY, watcher))
@@ -258,6 +144,18 @@ class WatchHub:
         self._budget.count -= 1
         del self._all[watcher]
         self._go_off(watcher)
+
+    def _place(self, watcher: Watcher, point: tuple[int, int]) -> bool:
+        """Puts a watcher at a point; False: what came after it is gone, or nobody knows its group."""
+        try:
+            found = self._source.resume(*point)
+        except CompactedError:
+            return False
+        if isinstance(found, int):
+            watcher.line, watcher.cursor = self._group, found
+        else:
+            watcher.line, watcher.cursor = found.group, point[1]
+        return True
 
     def _refuse(self, point: tuple[int, int] | None) -> None:
         if self._closed is not None:
@@ -316,11 +214,24 @@ class WatchHub:
                 self._go_off(watcher)
                 self.resume(watcher)
 
-    def close(self, why: HoldfastError) -> None:
-        """Cancels all watches; none is taken any more."""
+    def seal(self, why: HoldfastError) -> None:
+        """Ends all watches with their resume points; until `unseal` none is taken.
+
+        Call when all events of the state are published: a live watcher has seen everything up to there.
+        """
         self._closed = why
         for watcher in list(self._all):
+            if watcher.live:
+                watcher.cursor = max(watcher.cursor, self._source.revision)
             self._end(watcher, why)
+
+    def unseal(self) -> None:
+        """Takes watches again."""
+        self._closed = None
+
+    def close(self, why: HoldfastError) -> None:
+        """Cancels all watches; none is taken any more."""
+        self.seal(why)
 
     def resume(self, watcher: Watcher) -> None:
         """Puts a replaying watcher in line, if its receiver has room."""
@@ -342,26 +253,35 @@ class WatchHub:
 
     def _fetch(self, watcher: Watcher) -> bool:
         """Takes the next piece of history; False: nothing to send, or the watch is live or over now."""
+        watcher.then = None
         try:
-            events = self._source.events_after(watcher.cursor)
+            if watcher.line == self._group:
+                events: Sequence[Event] = self._source.events_after(watcher.cursor)
+                # History holds no events of revisions that changed nothing: its end is the state's revision.
+                last = self._source.revision
+            else:
+                rest = self._source.resume(watcher.line, watcher.cursor)
+                assert not isinstance(rest, int), "a line that has ended stays so"
+                events, last, watcher.then = rest.events, rest.revision, rest.then
         except CompactedError:
             self._lost_its_place(watcher)
             return False
-        if not events and watcher.snapshot is None:
+        if not events and watcher.snapshot is None and watcher.then is None:
             self._go_live(watcher)
             return False
         ends = min(REPLAY_EVENTS, len(events))
         while 0 < ends < len(events) and events[ends].revision == events[ends - 1].revision:
             ends += 1
-        # History holds no events of revisions that changed nothing, so its end is the state's revision.
-        watcher.backlog_ends = events[ends - 1].revision if ends < len(events) else self._source.revision
+        if ends < len(events):
+            last, watcher.then = events[ends - 1].revision, None
+        watcher.backlog_ends = last
         keys, shown = watcher.keys, watcher.snapshot
         watcher.backlog = deque(
             event for event in events[:ends]
             if event.key in keys and (shown is None or not shown.has_shown(event))
         )  # fmt: skip
         if not watcher.backlog:
-            self._reach(watcher, watcher.backlog_ends)
+            self._reach(watcher, last)
         return bool(watcher.backlog)
 
     def _send_backlog(self, watcher: Watcher) -> None:
@@ -389,8 +309,10 @@ class WatchHub:
         if events or caught_up:
             point = watcher.point
             self._deliver(watcher, events or [], point, size, caught_up=caught_up)
+        if watcher.then is not None and not watcher.backlog:
+            (watcher.line, watcher.cursor), watcher.then = watcher.then, None
 
-    def _advance_snapshot(self, watcher: Watcher, snapshot: _Snapshot) -> None:
+    def _advance_snapshot(self, watcher: Watcher, snapshot: SnapshotUnderWay) -> None:
         start, revision = snapshot.next, self._source.revision
         page, snapshot.next = self._source.page(start, watcher.keys.end, PAGE_KEYS, SLICE_BYTES)
         snapshot.read(start, revision)
@@ -408,7 +330,8 @@ class WatchHub:
 
     def _lost_its_place(self, watcher: Watcher) -> None:
         if watcher.or_snapshot and not watcher.started:
-            watcher.snapshot = _Snapshot(watcher.keys.start)
+            watcher.snapshot = SnapshotUnderWay(watcher.keys.start)
+            watcher.line = self._group
             self._advance_snapshot(watcher, watcher.snapshot)
         else:
             self._end(watcher, self._compacted())
@@ -483,12 +406,12 @@ class WatchHub:
         watcher.started = True
         size += EVENT_OVERHEAD
         watcher.pending_bytes += size
-        self._hand(watcher, WatchSlice(events, size, revision, started, caught_up))
+        self._hand(watcher, WatchSlice(events, size, revision, started, caught_up, None, watcher.line))
 
     def _end(self, watcher: Watcher, why: HoldfastError) -> None:
         point, started = watcher.point, not watcher.started
         self.cancel(watcher)
-        self._hand(watcher, WatchSlice([], 0, point, started, cancelled=why))
+        self._hand(watcher, WatchSlice([], 0, point, started, cancelled=why, group=watcher.line))
 
     def _hand(self, watcher: Watcher, piece: WatchSlice) -> None:
         try:

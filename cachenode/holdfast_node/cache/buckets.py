@@ -1,92 +1,60 @@
 """Keys and their records, in order, in buckets of at most 512.
 
-A record is one bytes object: recency, revision and deadline packed in front of the value, so that a key
-costs two objects and a dict slot. Buckets are contiguous: each holds every key from its start up to the
-next bucket's start, in a dict of its own. No dict ever grows large (growing one to a million keys stalls
-for over 100 ms), an image copies buckets only when they are written, and a range delete goes bucket by
-bucket.
+Buckets are contiguous: each holds every key from its start up to the next bucket's start, in a dict of its
+own. No dict ever grows large (growing one to a million keys stalls for over 100 ms), an image copies
+buckets only when they are written, a range delete goes bucket by bucket, and a part of the keys is handed
+to another state by reference.
 
 Invariants: the first bucket starts at b''; a bucket with more than BUCKET_KEYS_MAX keys is split at once;
-two neighbours that together hold at most a quarter of that are joined. What any method answers depends
-on the keys alone, never on where the bounds lie or in which order keys came.
+two neighbours that together hold at most a quarter of that are joined when one of them shrinks; `deadlines`
+says exactly the deadlines of the records. What any method answers depends on the keys alone, never on
+where the bounds lie or in which order keys came.
 Not here: time, revisions' meaning, budgets (keyspace.py).
 """
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from itertools import islice, pairwise
-from typing import Any
 
-from sortedcontainers import SortedDict
+from holdfast_node.cache.bucket import (
+    HEADER,
+    HEADER_BYTES,
+    NO_DEADLINE,
+    RECORD_OVERHEAD,
+    Bucket,
+    counted_bytes,
+    key_of,
+    mark_of,
+    marks_of,
+    pack_record,
+)
+from holdfast_node.cache.expiry import Deadlines
+from holdfast_node.limits import BUCKET_KEYS_MAX
 
-from holdfast_node.limits import BUCKET_KEYS_MAX, KEY_OVERHEAD_BYTES
-
-# u8 recency, u64 revision, u64 deadline (ms, 0: none); the value follows. As in snapshot.proto.
-HEADER = struct.Struct("<BQQ")
-HEADER_BYTES = HEADER.size
-# What a record counts for beside key and value, less the header that len(record) counts already.
-RECORD_OVERHEAD = KEY_OVERHEAD_BYTES - HEADER_BYTES
+__all__ = [
+    "HEADER", "HEADER_BYTES", "RECORD_OVERHEAD", "Bucket", "Buckets", "counted_bytes", "pack_record",
+]  # fmt: skip
 
 _JOIN_KEYS_MAX = BUCKET_KEYS_MAX // 4
-
-
-def pack_record(recency: int, revision: int, deadline_ms: int, value: bytes) -> bytes:
-    """A record's bytes."""
-    return HEADER.pack(recency, revision, deadline_ms) + value
-
-
-def counted_bytes(key: bytes, record: bytes) -> int:
-    """What a key counts for against its budget: len(key) + len(value) + 64."""
-    return len(key) + len(record) + RECORD_OVERHEAD
-
-
-class Bucket:
-    """The keys from `start` up to the next bucket's start."""
-
-    __slots__ = ("bytes", "ordered", "records", "shared", "start")
-
-    def __init__(self, start: bytes, records: dict[bytes, bytes]) -> None:
-        self.start = start
-        self.records = records
-        self.bytes = sum(counted_bytes(key, record) for key, record in records.items())
-        # The keys in order; made when first asked for, then kept up to date. None: not made.
-        self.ordered: list[bytes] | None = None
-        # An image may be reading `records`: copy before the next write.
-        self.shared = False
-
-    def keys(self) -> list[bytes]:
-        """Its keys in order. The caller must not change the list."""
-        ordered = self.ordered
-        if ordered is None:
-            ordered = self.ordered = sorted(self.records)
-        return ordered
-
-    def own(self) -> dict[bytes, bytes]:
-        """Its records, to be written: copied first when an image may be reading them."""
-        if self.shared:
-            self.records = self.records.copy()
-            self.shared = False
-        return self.records
 
 
 class Buckets:
     """All keys of a shard, in order."""
 
-    __slots__ = ("_bounds", "_flat", "_row", "byte_count", "key_count")
+    __slots__ = ("_flat", "_row", "byte_count", "deadlines", "key_count")
 
-    def __init__(self) -> None:
-        first = Bucket(b"", {})
-        # start -> bucket, in order
-        self._bounds: Any = SortedDict({b"": first})
-        # The same twice more, flat: finding a bucket is on the path of every operation, and costs 0.3 us
-        # here against 1.5 us in the sorted dict.
-        self._flat = [b""]
-        self._row = [first]
-        self.key_count = 0
-        self.byte_count = 0
+    def __init__(self, row: list[Bucket] | None = None) -> None:
+        """row: buckets in order, none empty."""
+        row = row or [Bucket(b"", {})]
+        row[0].start = b""
+        # Starts, and buckets beside them: finding one is on the path of every operation, 0.3 us this way.
+        self._flat = [bucket.start for bucket in row]
+        self._row = row
+        self.key_count = sum(len(bucket.records) for bucket in row)
+        self.byte_count = sum(bucket.bytes for bucket in row)
+        self.deadlines = Deadlines(row)
 
     def __repr__(self) -> str:
         return f"<Buckets keys={self.key_count} bytes={self.byte_count} buckets={len(self._row)}>"
@@ -109,11 +77,18 @@ class Buckets:
             added = len(record) - len(old)
             bucket.bytes += added
             self.byte_count += added
+            if old[9:17] != record[9:17]:
+                if old[9:17] != NO_DEADLINE:
+                    self.deadlines.discard(bucket, mark_of(key, old))
+                if record[9:17] != NO_DEADLINE:
+                    self.deadlines.add(bucket, mark_of(key, record))
             return
         added = len(key) + len(record) + RECORD_OVERHEAD
         bucket.bytes += added
         self.byte_count += added
         self.key_count += 1
+        if record[9:17] != NO_DEADLINE:
+            self.deadlines.add(bucket, mark_of(key, record))
         if bucket.ordered is not None:
             insort(bucket.ordered, key)
         if len(records) > BUCKET_KEYS_MAX:
@@ -132,6 +107,8 @@ class Buckets:
         bucket.bytes -= count
         self.byte_count -= count
         self.key_count -= 1
+        if record[9:17] != NO_DEADLINE:
+            self.deadlines.discard(bucket, mark_of(key, record))
         if len(records) <= _JOIN_KEYS_MAX // 2 and len(self._row) > 1:
             self._join(bucket)
         return record
@@ -182,23 +159,80 @@ class Buckets:
             part = keys[low : low + BUCKET_KEYS_MAX // 2]
             self._append_part(part, dict(zip(part, records[low : low + BUCKET_KEYS_MAX // 2], strict=True)))
 
+    # ---- hand-over ------------------------------------------------------------------------------------
+
+    def cut(self, start: bytes, end: bytes) -> Buckets:
+        """The keys of [start, end) for another state, by reference; empty end: to the last.
+
+        Costs the number of buckets. Only the buckets at the bounds are divided, by copying; the others' dicts
+        are copied by whoever writes them first.
+        """
+        first = bisect_right(self._flat, start) - 1
+        afters = [*self._flat[first + 1 :], b""]
+        row = []
+        for bucket, after in zip(self.run(start), afters, strict=True):
+            if end and bucket.start >= end:
+                break
+            if bucket.start >= start and (not end or b"" < after <= end):
+                part = bucket.handed()
+            else:
+                inside = {
+                    key: record
+                    for key, record in bucket.records.items()
+                    if key >= start and (not end or key < end)
+                }
+                part = Bucket(max(bucket.start, start), inside)
+            if part.records:
+                row.append(part)
+        return Buckets(row)
+
+    def joined(self, following: Buckets) -> Buckets:
+        """These keys and those of `following`, which all lie behind them, for another state, by reference.
+
+        Raises ValueError when they do not. Both are to stay as they are.
+        """
+        row = [bucket.handed() for bucket in self._row if bucket.records]
+        upper = [bucket.handed() for bucket in following.run() if bucket.records]
+        if row and upper:
+            upper[0].start = min(upper[0].records)
+            if max(row[-1].records) >= upper[0].start:
+                raise ValueError("the sources' keys are not in the order of the sources")
+        return Buckets(row + upper)
+
+    def later(self, shift_ms: int) -> Buckets:
+        """The same keys for another state, every deadline so much later. Costs the keys with a deadline."""
+        row = []
+        for bucket in self._row:
+            part = bucket.handed()
+            if bucket.due:
+                records = part.own()
+                for mark in bucket.due:
+                    key = key_of(mark)
+                    records[key] = _later(records[key], shift_ms)
+                part.due = marks_of(records)
+            if part.records:
+                row.append(part)
+        return Buckets(row)
+
+    # ---- the row --------------------------------------------------------------------------------------
+
     def _append_part(self, keys: list[bytes], records: dict[bytes, bytes]) -> None:
-        last = self._row[-1]
-        if len(last.records) + len(records) <= BUCKET_KEYS_MAX:
-            added = Bucket(last.start, records).bytes
-            last.own().update(records)
-            last.bytes += added
-            last.ordered = None
-        else:
-            bucket = Bucket(keys[0], records)
-            added = bucket.bytes
-            self._insert(bucket)
+        last, part = self._row[-1], Bucket(keys[0], records)
         self.key_count += len(records)
-        self.byte_count += added
+        self.byte_count += part.bytes
+        self.deadlines.count += len(part.due)
+        if len(last.records) + len(records) <= BUCKET_KEYS_MAX:
+            last.own().update(records)
+            last.bytes += part.bytes
+            last.due = sorted(last.due + part.due)
+            last.ordered = None
+            part = last
+        else:
+            self._insert(part)
+        self.deadlines.note(part)
 
     def _insert(self, bucket: Bucket) -> None:
-        self._bounds[bucket.start] = bucket
-        at = self._bounds.index(bucket.start)
+        at = bisect_left(self._flat, bucket.start)
         self._flat.insert(at, bucket.start)
         self._row.insert(at, bucket)
 
@@ -208,14 +242,17 @@ class Buckets:
         records = bucket.records
         upper = Bucket(keys[middle], {key: records[key] for key in keys[middle:]})
         bucket.records = {key: records[key] for key in keys[:middle]}
+        if bucket.due:
+            bucket.due = marks_of(bucket.records)
         bucket.ordered = None
         bucket.bytes -= upper.bytes
         self._insert(upper)
+        self.deadlines.note(upper)
 
     def _join(self, bucket: Bucket) -> None:
         """Joins a small bucket with a neighbour, when both are small."""
         row = self._row
-        at = self._bounds.index(bucket.start)
+        at = bisect_left(self._flat, bucket.start)
         for left in (at - 1, at):
             if left < 0 or left + 1 >= len(row):
                 continue
@@ -223,6 +260,16 @@ class Buckets:
             if len(lower.records) + len(upper.records) <= _JOIN_KEYS_MAX:
                 lower.own().update(upper.records)
                 lower.bytes += upper.bytes
+                if upper.due:
+                    lower.due = sorted(lower.due + upper.due)
+                    self.deadlines.note(lower)
+                    # The index may still know it.
+                    upper.due = []
                 lower.ordered = None
-                del self._bounds[upper.start], self._flat[left + 1], row[left + 1]
+                del self._flat[left + 1], row[left + 1]
                 return
+
+
+def _later(record: bytes, shift_ms: int) -> bytes:
+    recency, revision, deadline_ms = HEADER.unpack_from(record)
+    return HEADER.pack(recency, revision, deadline_ms + shift_ms) + record[HEADER_BYTES:]

@@ -42,19 +42,21 @@ from holdfast_node.cache.op import (
     Transaction,
 )
 from holdfast_node.cache.policy import Eviction, Policy
+from holdfast_node.cache.seal import OtherSource, Seal, Target
 from holdfast_node.v1 import command_pb2 as stored
 
 __all__ = [
-    "ABSENT", "ANYHOW", "BATCH", "COMPARE_AND_SET", "DELETE", "EVICT", "EXPIRE", "GET", "INCREMENT",
-    "KIND_NAMES", "NO_REVISION", "PRESENT", "PUT", "SCAN", "SET_POLICY", "TOUCH", "TOUCH_SAMPLES", "TXN",
-    "VERSION", "Compare", "DecodeError", "Entry", "Op", "Run", "Sum", "Transaction", "UnknownEntryError",
-    "decode_each", "decode_entry", "decode_operation", "decode_operations", "decode_writes",
-    "encode_batch", "encode_evict", "encode_expire", "encode_policy", "encode_touch",
-    "policy_message", "policy_of",
+    "ABORT", "ABSENT", "ANYHOW", "BATCH", "COMPARE_AND_SET", "DELETE", "EVICT", "EXPIRE", "GET", "INCREMENT",
+    "KIND_NAMES", "NO_REVISION", "PRESENT", "PUT", "SCAN", "SEAL", "SET_POLICY", "TOUCH", "TOUCH_SAMPLES",
+    "TXN", "UNSEAL", "VERSION", "Compare", "DecodeError", "Entry", "Op", "Run", "Sum", "Transaction",
+    "UnknownEntryError", "decode_each", "decode_entry", "decode_operation", "decode_operations",
+    "decode_writes", "encode_abort", "encode_batch", "encode_evict", "encode_expire", "encode_policy",
+    "encode_seal", "encode_touch", "encode_unseal", "policy_message", "policy_of", "seal_message", "seal_of",
 ]  # fmt: skip
 
 # Kinds of entries, the first byte of the container. Numbers are never used again.
 BATCH, TOUCH_SAMPLES, EXPIRE, EVICT, SET_POLICY = 1, 2, 3, 4, 5
+SEAL, ABORT, UNSEAL = 6, 7, 8
 VERSION = 1
 _CONTAINER = struct.Struct("<BBQ")
 
@@ -80,6 +82,8 @@ class Entry(NamedTuple):
     keys: Sequence[bytes] = ()
     keys_max: int = 0
     policy: Policy | None = None
+    seal: Seal | None = None
+    plan: int = 0
 
 
 # ---- entries -----------------------------------------------------------------------------------------
@@ -116,6 +120,48 @@ def encode_policy(stamp_ms: int, policy: Policy) -> bytes:
     if problem:
         raise ValueError(problem)
     return _CONTAINER.pack(SET_POLICY, VERSION, stamp_ms) + policy_message(policy).SerializeToString()
+
+
+def encode_seal(stamp_ms: int, seal: Seal) -> bytes:
+    """An entry that ends the shard. Raises ValueError."""
+    problem = seal.problem()
+    if problem:
+        raise ValueError(problem)
+    return _CONTAINER.pack(SEAL, VERSION, stamp_ms) + seal_message(seal).SerializeToString()
+
+
+def encode_abort(stamp_ms: int, plan: int) -> bytes:
+    """An entry that forbids a plan."""
+    return _CONTAINER.pack(ABORT, VERSION, stamp_ms) + stored.Abort(plan=plan).SerializeToString()
+
+
+def encode_unseal(stamp_ms: int, plan: int) -> bytes:
+    """An entry that takes back a Seal that does not decide."""
+    return _CONTAINER.pack(UNSEAL, VERSION, stamp_ms) + stored.Unseal(plan=plan).SerializeToString()
+
+
+def seal_message(seal: Seal) -> stored.Seal:
+    """The stored form of a seal."""
+    return stored.Seal(
+        plan=seal.plan,
+        decides=seal.decides,
+        targets=[stored.Target(**target._asdict()) for target in seal.targets],
+        others=[stored.OtherSource(group=o.group, index=o.index, term=o.term) for o in seal.others],
+    )
+
+
+def seal_of(message: stored.Seal) -> Seal:
+    """The seal of its stored form. Raises ValueError."""
+    seal = Seal(
+        message.plan,
+        message.decides,
+        tuple(Target(t.group, t.start, t.end, tuple(t.replicas)) for t in message.targets),
+        tuple(OtherSource(other.group, other.index, other.term) for other in message.others),
+    )
+    problem = seal.problem()
+    if problem:
+        raise ValueError(problem)
+    return seal
 
 
 def policy_message(policy: Policy) -> stored.Policy:
@@ -179,12 +225,34 @@ def _set_policy(stamp_ms: int, payload: bytes) -> Entry:
     return Entry(SET_POLICY, stamp_ms, policy=policy_of(stored.Policy.FromString(payload)))
 
 
+def _seal(stamp_ms: int, payload: bytes) -> Entry:
+    seal = seal_of(stored.Seal.FromString(payload))
+    return Entry(SEAL, stamp_ms, seal=seal, plan=seal.plan)
+
+
+def _abort(stamp_ms: int, payload: bytes) -> Entry:
+    return Entry(ABORT, stamp_ms, plan=_plan_of(stored.Abort.FromString(payload).plan))
+
+
+def _unseal(stamp_ms: int, payload: bytes) -> Entry:
+    return Entry(UNSEAL, stamp_ms, plan=_plan_of(stored.Unseal.FromString(payload).plan))
+
+
+def _plan_of(plan: int) -> int:
+    if not plan:
+        raise ValueError("plans are numbered from 1")
+    return plan
+
+
 _ENTRIES: dict[int, Callable[[int, bytes], Entry]] = {
     BATCH: _batch,
     TOUCH_SAMPLES: _touch_samples,
     EXPIRE: _expire,
     EVICT: _evict,
     SET_POLICY: _set_policy,
+    SEAL: _seal,
+    ABORT: _abort,
+    UNSEAL: _unseal,
 }
 
 

@@ -3,20 +3,27 @@
 An event refers to the records before and after the change: the very objects the buckets hold, shared,
 not copied.
 
-Invariants: events are ordered by revision and whole revisions are dropped, oldest first, so a watch that
-resumes at `oldest_revision` or later misses nothing and never sees half a revision.
+A group's own line of revisions may have begun in an ancestor: after a split or move the target goes on with
+its source's numbers. A merge ends its sources' lines and begins a new one: the ended ones are kept as
+closed lines, each of which leads into a later one, at the revision with which that began.
+
+Invariants: events of a line are ordered by revision and whole revisions are dropped, oldest first, so a
+watch that resumes at `oldest_revision` or later misses nothing and never sees half a revision. Closed lines
+are trimmed before the own one, in their order; `next` of a closed line always names a later one.
 Not here: who watches (watch_hub.py).
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from holdfast.types import EventKind
 
 from holdfast_node.cache.buckets import HEADER, HEADER_BYTES
-from holdfast_node.limits import EVENT_OVERHEAD_BYTES, HISTORY_TRIM_MAX
+from holdfast_node.limits import EVENT_OVERHEAD_BYTES, HISTORY_TRIM_MAX, LINEAGE_GROUPS_MAX
 
 # Plain ints: an enum member's look-up costs on every write.
 PUT, DELETED, EXPIRED, EVICTED = map(
@@ -61,69 +68,251 @@ class Event(NamedTuple):
         return deadline
 
 
-# An event as it is kept: the fields of Event in a plain tuple, which the garbage collector stops tracking
-# (it never does so for named ones, and there may be a million).
-Change = tuple[int, bytes, int, bytes | None, bytes | None]
+# An event as it is kept: the fields of Event and what it counts for against history_bytes. A plain tuple,
+# which the garbage collector stops tracking (it never does so for named ones, and there may be a million).
+# The count stands in it because a hand-over adds up as many as history may hold, and looking at the three
+# objects that it is the length of takes three times as long as all the rest.
+Change = tuple[int, bytes, int, bytes | None, bytes | None, int]
 
 
-def counted_bytes(event: Change) -> int:
-    """What an event counts for against history_bytes."""
-    _, key, _, record, previous = event
+def change_of(kind: int, key: bytes, revision: int, record: bytes | None, previous: bytes | None) -> Change:
+    """An event as it is kept."""
     count = EVENT_OVERHEAD_BYTES + len(key)
     if record is not None:
         count += len(record)
     if previous is not None:
         count += len(previous)
-    return count
+    return (kind, key, revision, record, previous, count)
+
+
+def event_of(change: Change) -> Event:
+    """An event as watchers get it."""
+    kind, key, revision, record, previous, _ = change
+    return Event(kind, key, revision, record, previous)
+
+
+class Rest(NamedTuple):
+    """What a watch at a point of a closed line has still to see there.
+
+    Attributes:
+        group: the newest of the groups whose revisions these are.
+        events: the later ones of the line.
+        revision: its last.
+        then: the point, (group, revision), at which to go on; its events come after all these.
+    """
+
+    group: int
+    events: list[Event]
+    revision: int
+    then: tuple[int, int]
+
+
+class ClosedLine:
+    """Events of a line that ended in a merge, and what they count for; else fields as in snapshot.proto."""
+
+    __slots__ = ("at", "byte_count", "events", "groups", "next", "oldest_revision", "revision")
+
+    def __init__(
+        self, groups: tuple[int, ...], oldest_revision: int, revision: int, next_line: int, at: int,
+        events: Iterable[Change] = (), byte_count: int = 0,
+    ) -> None:  # fmt: skip
+        self.groups = groups
+        self.oldest_revision = oldest_revision
+        self.revision = revision
+        self.next = next_line
+        self.at = at
+        self.events = deque(events)
+        self.byte_count = byte_count
+
+    def facts(self) -> tuple[tuple[int, ...], int, int, int, int]:
+        """All but its events."""
+        return self.groups, self.oldest_revision, self.revision, self.next, self.at
 
 
 class History:
-    """Events after `oldest_revision`."""
+    """Events after `oldest_revision`, and the closed lines that lead to them."""
 
-    __slots__ = ("byte_count", "events", "oldest_revision")
+    __slots__ = ("byte_count", "closed", "closed_events", "events", "groups", "oldest_revision")
 
     def __init__(self) -> None:
         self.events: deque[Change] = deque()
+        # Of all lines.
         self.byte_count = 0
         # Everything up to and with it is gone.
         self.oldest_revision = 0
+        # Ancestors that counted the own line's revisions, in growing order.
+        self.groups: tuple[int, ...] = ()
+        self.closed: list[ClosedLine] = []
+        self.closed_events = 0
 
     def __repr__(self) -> str:
-        return f"<History events={len(self.events)} bytes={self.byte_count} oldest={self.oldest_revision}>"
+        return (
+            f"<History events={self.event_count} bytes={self.byte_count} oldest={self.oldest_revision} "
+            f"closed={len(self.closed)}>"
+        )
+
+    @property
+    def event_count(self) -> int:
+        """Events of all lines."""
+        return len(self.events) + self.closed_events
 
     def add(self, event: Change) -> None:
         """Adds the newest event."""
         self.events.append(event)
-        # As counted_bytes; written out, as it is on the path of every write.
-        _, key, _, record, previous = event
-        count = EVENT_OVERHEAD_BYTES + len(key)
-        if record is not None:
-            count += len(record)
-        if previous is not None:
-            count += len(previous)
-        self.byte_count += count
+        self.byte_count += event[5]
+
+    def add_closed(self, line: ClosedLine) -> None:
+        """Adds a closed line behind those that are there."""
+        self.closed.append(line)
+        self.closed_events += len(line.events)
+        self.byte_count += line.byte_count
+
+    def add_to_closed(self, line: ClosedLine, event: Change) -> None:
+        """Adds the newest event of a closed line that is there."""
+        line.events.append(event)
+        line.byte_count += event[5]
+        self.closed_events += 1
+        self.byte_count += event[5]
 
     def trim(self, events_max: int, bytes_max: int) -> None:
         """Drops whole revisions until the bounds hold, or HISTORY_TRIM_MAX events are gone."""
-        events = self.events
         left = HISTORY_TRIM_MAX
-        while events and left > 0 and (len(events) > events_max or self.byte_count > bytes_max):
-            revision = self.oldest_revision = events[0][2]
+        for line in self.closed:
+            dropped = self._trim(line, left, events_max - len(self.events), bytes_max)
+            left -= dropped
+        if not self.closed_events:
+            self._trim(self, left, events_max, bytes_max)
+
+    def _trim(self, line: ClosedLine | History, left: int, events_max: int, bytes_max: int) -> int:
+        """Trims one line. Returns how many events went."""
+        events = line.events
+        before = len(events)
+        others = self.closed_events - before if line is not self else 0
+        held = self.byte_count
+        while (
+            events
+            and before - len(events) < left
+            and (len(events) + others > events_max or self.byte_count > bytes_max)
+        ):
+            revision = line.oldest_revision = events[0][2]
             while events and events[0][2] == revision:
-                self.byte_count -= counted_bytes(events.popleft())
-                left -= 1
+                self.byte_count -= events.popleft()[5]
+        if line is not self:
+            self.closed_events = len(events) + others
+            line.byte_count -= held - self.byte_count
+        return before - len(events)
 
     def after(self, revision: int) -> list[Event]:
-        """All events of later revisions, in order. Raises CompactedError when some are gone.
+        """All events of later revisions of the own line, in order. Raises CompactedError when some are gone.
 
         Costs the number of events it returns.
         """
         if revision < self.oldest_revision:
             raise CompactedError(self.oldest_revision)
-        found = []
-        for event in reversed(self.events):
-            if event[2] <= revision:
-                break
-            found.append(Event(*event))
-        found.reverse()
-        return found
+        return _after(self.events, revision)
+
+    def resume(self, group: int, revision: int, own_group: int) -> int | Rest:
+        """Where a watch at a point of this group or an ancestor goes on.
+
+        Returns a revision of the own line, or the rest of a closed one. Raises CompactedError when the
+        group is not known here, or anything from there to the present is gone.
+        """
+        if group == own_group or group in self.groups:
+            return revision
+        line = next((line for line in self.closed if group in line.groups), None)
+        if line is None or revision < line.oldest_revision:
+            raise CompactedError(self.oldest_revision)
+        following, at = line.next, line.at
+        while following:
+            leads_to = self.closed[following - 1]
+            if at < leads_to.oldest_revision:
+                raise CompactedError(self.oldest_revision)
+            following, at = leads_to.next, leads_to.at
+        if at < self.oldest_revision:
+            raise CompactedError(self.oldest_revision)
+        goes_on = self.closed[line.next - 1].groups[-1] if line.next else own_group
+        return Rest(line.groups[-1], _after(line.events, revision), line.revision, (goes_on, line.at))
+
+    # ---- hand-over ------------------------------------------------------------------------------------
+
+    def cut(self, start: bytes, end: bytes, source: int) -> History:
+        """The events of [start, end) for a target that goes on with the revisions of group `source`."""
+        part = History()
+        part.oldest_revision = self.oldest_revision
+        part.groups = (*self.groups, source)
+        part.events, part.byte_count = _within(self.events, self._own_bytes(), start, end)
+        for line in self.closed:
+            part.add_closed(ClosedLine(*line.facts(), *_within(line.events, line.byte_count, start, end)))
+        part._forget()
+        return part
+
+    @staticmethod
+    def joined(parts: Sequence[tuple[History, int, int]], revision: int) -> History:
+        """A new line that begins at `revision`, for the target of (history, group, last revision) each."""
+        whole = History()
+        whole.oldest_revision = revision
+        lines = sum(len(history.closed) for history, _, _ in parts)
+        for number, (history, _, _) in enumerate(parts, 1):
+            base = len(whole.closed)
+            for line in history.closed:
+                groups, oldest, last, following, at = line.facts()
+                leads_to = base + following if following else lines + number
+                whole.add_closed(ClosedLine(groups, oldest, last, leads_to, at, line.events, line.byte_count))
+        for history, group, last in parts:
+            groups, oldest, held = (*history.groups, group), history.oldest_revision, history._own_bytes()
+            whole.add_closed(ClosedLine(groups, oldest, last, 0, revision, history.events, held))
+        whole._forget()
+        return whole
+
+    def _own_bytes(self) -> int:
+        """What the own line's events count for."""
+        return self.byte_count - sum(line.byte_count for line in self.closed)
+
+    def _forget(self) -> None:
+        """Keeps the newest LINEAGE_GROUPS_MAX groups (ids only grow along a key's life), each in one line.
+
+        A group that was split and is now merged again counts two lines, with no telling which one a point
+        of it belongs to: it is forgotten.
+        """
+        known = sorted([*self.groups, *(group for line in self.closed for group in line.groups)])
+        twice = {group for group, following in pairwise(known) if group == following}
+        keep = [group for group in known if group not in twice][-LINEAGE_GROUPS_MAX:]
+        if keep == known:
+            return
+        self.groups = tuple(group for group in self.groups if group in keep)
+        self.byte_count = self._own_bytes()
+        lines, self.closed, self.closed_events = self.closed, [], 0
+        # A line goes with its last group, or with the line it leads to, which stands behind it.
+        kept = [False] * len(lines)
+        for at in range(len(lines) - 1, -1, -1):
+            line = lines[at]
+            line.groups = tuple(group for group in line.groups if group in keep)
+            kept[at] = bool(line.groups) and (not line.next or kept[line.next - 1])
+        for at, line in enumerate(lines):
+            if kept[at]:
+                line.next = sum(kept[: line.next])
+                self.add_closed(line)
+
+
+def _after(events: deque[Change], revision: int) -> list[Event]:
+    found = []
+    for event in reversed(events):
+        if event[2] <= revision:
+            break
+        found.append(event_of(event))
+    found.reverse()
+    return found
+
+
+def _within(events: deque[Change], held: int, start: bytes, end: bytes) -> tuple[deque[Change], int]:
+    """The events of [start, end) and what they count for; held: what all of them do."""
+    if not start and not end:
+        return events.copy(), held
+    # Of a split in two each part has but one bound, and this is most of what a hand-over takes.
+    if not end:
+        found = [event for event in events if event[1] >= start]
+    elif not start:
+        found = [event for event in events if event[1] < end]
+    else:
+        found = [event for event in events if start <= event[1] < end]
+    return deque(found), sum([event[5] for event in found])

@@ -16,17 +16,18 @@ from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError as WireError
 
-from holdfast_node.cache.buckets import HEADER, HEADER_BYTES
-from holdfast_node.cache.commands import policy_message, policy_of
-from holdfast_node.cache.history import counted_bytes
+from holdfast_node.cache.bucket import FROZEN, HEADER_BYTES, OWN
+from holdfast_node.cache.commands import policy_message, policy_of, seal_message, seal_of
+from holdfast_node.cache.history import Change, ClosedLine, change_of
 from holdfast_node.cache.keyspace import Keyspace
 from holdfast_node.cache.policy import Policy
 from holdfast_node.cache.results import OpResult, TxnOutcome
+from holdfast_node.cache.seal import Judge, Sealed
 from holdfast_node.cache.sessions import Applied, Session, Sessions, not_kept, value_bytes
 from holdfast_node.limits import CHUNK_BYTES_MAX
 from holdfast_node.v1 import snapshot_pb2 as pb
 
-FORMAT = 1
+FORMAT = 2
 # Bounds of one step's work when what it holds is small.
 _APPLIED_PER_CHUNK = 1000
 _EVENTS_PER_CHUNK = 1000
@@ -40,27 +41,31 @@ class CorruptImageError(ValueError):
 class Image:
     """One moment of a state. At its end: release."""
 
-    def __init__(self, space: Keyspace, sessions: Sessions, alive: list[Image]) -> None:
+    def __init__(self, space: Keyspace, sessions: Sessions, judge: Judge, alive: list[Image]) -> None:
         self._alive = alive
         alive.append(self)
         self.revision = space.revision
         self.stamp_ms = space.stamp_ms
         self.policy = space.policy
         self.hand = space.hand
+        self.sealed, self.floor = judge.sealed, judge.floor
         self.oldest_revision = space.history.oldest_revision
+        self.ancestors = space.history.groups
+        self._closed = [line.facts() for line in space.history.closed]
         self.key_count = space.buckets.key_count
         self.byte_count = space.buckets.byte_count
         self._buckets = list(space.buckets.run())
         self._records = [bucket.records for bucket in self._buckets]
         for bucket in self._buckets:
-            bucket.shared = True
+            bucket.shared = bucket.shared or FROZEN
         self._sessions = [sessions.table[name] for name in sorted(sessions.table)]
         self._applied = [
             (session.session_id, session.mark, session.until, session.applied) for session in self._sessions
         ]
         for session in self._sessions:
-            session.shared = True
-        self._events = list(space.history.events)
+            session.shared = session.shared or FROZEN
+        # By line: 0 the own one.
+        self._events = [list(space.history.events), *(list(line.events) for line in space.history.closed)]
 
     def release(self) -> None:
         """Ends the freeze. Idempotent."""
@@ -68,10 +73,11 @@ class Image:
             return
         self._alive.remove(self)
         if not self._alive:
+            # What was handed to another state stays marked: that state may read it for ever.
             for bucket in self._buckets:
-                bucket.shared = False
+                bucket.shared = OWN if bucket.shared == FROZEN else bucket.shared
             for session in self._sessions:
-                session.shared = False
+                session.shared = OWN if session.shared == FROZEN else session.shared
         self._buckets, self._records, self._sessions, self._applied, self._events = [], [], [], [], []
 
     def chunks(self) -> Iterator[bytes]:
@@ -87,26 +93,35 @@ class Image:
             bytes=self.byte_count,
             sessions=len(self._applied),
             applied=sum(len(applied) for *_, applied in self._applied),
-            events=len(self._events),
+            events=sum(map(len, self._events)),
             sha256=seal.digest(),
         )
         yield pb.Chunk(tail=tail).SerializeToString()
 
     def _parts(self) -> Iterator[pb.Chunk]:
-        yield pb.Chunk(
-            head=pb.Head(
-                format=FORMAT,
-                revision=self.revision,
-                stamp_ms=self.stamp_ms,
-                policy=policy_message(self.policy),
-                hand=self.hand,
-                oldest_revision=self.oldest_revision,
-            )
-        )
+        yield pb.Chunk(head=self._head())
         for records in self._records:
             yield from _record_chunks(records)
         yield from self._session_chunks()
         yield from self._event_chunks()
+
+    def _head(self) -> pb.Head:
+        head = pb.Head(
+            format=FORMAT,
+            revision=self.revision,
+            stamp_ms=self.stamp_ms,
+            policy=policy_message(self.policy),
+            hand=self.hand,
+            oldest_revision=self.oldest_revision,
+            floor=self.floor,
+            ancestors=self.ancestors,
+        )
+        if self.sealed is not None:
+            seal, index, term = seal_message(self.sealed.seal()), self.sealed.index, self.sealed.term
+            head.sealed.CopyFrom(pb.Sealed(seal=seal, index=index, term=term))
+        for groups, oldest, revision, following, at in self._closed:
+            head.closed.add(groups=groups, oldest_revision=oldest, revision=revision, next=following, at=at)
+        return head
 
     def _session_chunks(self) -> Iterator[pb.Chunk]:
         part, size, count = pb.Sessions(), 0, 0
@@ -126,29 +141,22 @@ class Image:
             yield pb.Chunk(sessions=part)
 
     def _event_chunks(self) -> Iterator[pb.Chunk]:
-        part, size = pb.Events(), 0
-        for event in self._events:
-            count = counted_bytes(event)
-            if part.events and (size + count > CHUNK_BYTES_MAX or len(part.events) >= _EVENTS_PER_CHUNK):
-                yield pb.Chunk(events=part)
-                part, size = pb.Events(), 0
-            kind, key, revision, record, previous = event
-            part.events.add(kind=kind, key=key, revision=revision, record=record, previous=previous)
-            size += count
-        if part.events:
-            yield pb.Chunk(events=part)
+        own, *closed = self._events or [[]]
+        for number, events in enumerate(closed, 1):
+            yield from _event_chunks(number, events)
+        yield from _event_chunks(0, own)
 
     def digest_steps(self) -> Iterator[str]:
         """Works out the digest a bucket at a time; the last item is the digest, those before are ''.
 
-        Logical fields in a total order: clock, policy and hand, keys, sessions. History is a consequence
-        of the log and its bounds and stands in its oldest revision.
+        Logical fields in a total order: clock, policy and hand, seal and floor, keys, sessions. History is
+        a consequence of the log and its bounds and stands in its lines' oldest revisions.
         """
-        digest = hashlib.sha256(
-            repr(
-                (self.revision, self.stamp_ms, tuple(map(int, self.policy)), self.hand, self.oldest_revision)
-            ).encode()
-        )
+        facts = (
+            self.revision, self.stamp_ms, tuple(map(int, self.policy)), self.hand, self.oldest_revision,
+            self.sealed, self.floor, self.ancestors, self._closed,
+        )  # fmt: skip
+        digest = hashlib.sha256(repr(facts).encode())
         for records in self._records:
             digest.update(
                 b"".join(
@@ -180,6 +188,20 @@ def _record_chunks(records: dict[bytes, bytes]) -> Iterator[pb.Chunk]:
         size += len(key) + len(record)
     if part.keys:
         yield pb.Chunk(records=part)
+
+
+def _event_chunks(line: int, events: list[Change]) -> Iterator[pb.Chunk]:
+    """One line's events."""
+    part, size = pb.Events(line=line), 0
+    for event in events:
+        kind, key, revision, record, previous, count = event
+        if part.events and (size + count > CHUNK_BYTES_MAX or len(part.events) >= _EVENTS_PER_CHUNK):
+            yield pb.Chunk(events=part)
+            part, size = pb.Events(line=line), 0
+        part.events.add(kind=kind, key=key, revision=revision, record=record, previous=previous)
+        size += count
+    if part.events:
+        yield pb.Chunk(events=part)
 
 
 def _applied_message(sequence: int, applied: Applied) -> pb.Applied:
@@ -226,11 +248,14 @@ def _shared(record: bytes, held: bytes | None) -> bytes:
 
 
 class Builder:
-    """A state being restored. After `finish`: `space` and `sessions` are it."""
+    """A state being restored. After `finish`: `space`, `sessions` and `judge` are it."""
 
     def __init__(self) -> None:
         self.space = Keyspace(Policy())
         self.sessions = Sessions()
+        self.judge = Judge()
+        # How far events have come in the order of lines: the closed ones, then the own.
+        self._line = 0
         self._seal = hashlib.sha256()
         self._has_head = False
         self._is_done = False
@@ -279,6 +304,19 @@ class Builder:
         space.stamp_ms = head.stamp_ms
         space.hand = head.hand
         space.history.oldest_revision = head.oldest_revision
+        space.history.groups = tuple(head.ancestors)
+        for line in head.closed:
+            if not line.groups or 0 < line.next <= len(space.history.closed) + 1:
+                raise ValueError("a closed line has no group, or leads to none that is later")
+            if line.next > len(head.closed):
+                raise ValueError("a closed line leads nowhere")
+            space.history.add_closed(
+                ClosedLine(tuple(line.groups), line.oldest_revision, line.revision, line.next, line.at)
+            )
+        self.judge.floor = head.floor
+        if head.HasField("sealed"):
+            plan, decides, targets, others = seal_of(head.sealed.seal)
+            self.judge.sealed = Sealed(plan, decides, head.sealed.index, head.sealed.term, targets, others)
         self._has_head = True
 
     def _take_records(self, part: pb.Records) -> None:
@@ -286,11 +324,6 @@ class Builder:
         if any(len(record) < HEADER_BYTES for record in records):
             raise ValueError("a record has no header")
         self.space.buckets.append(keys, records)
-        add = self.space.deadlines.add
-        for key, record in zip(keys, records, strict=True):
-            deadline_ms = HEADER.unpack_from(record)[2]
-            if deadline_ms:
-                add(key, deadline_ms)
 
     def _take_sessions(self, part: pb.Sessions) -> None:
         for message in part.sessions:
@@ -307,20 +340,30 @@ class Builder:
         # A live state's events share record objects with the buckets and with each other; a restored one
         # would take twice the memory if it did not.
         present, latest = self.space.buckets.get, self._latest.get
+        history = self.space.history
+        position = part.line or len(history.closed) + 1
+        if not self._line <= position <= len(history.closed) + 1:
+            raise ValueError("lines of events are not in order")
+        self._line = position
+        closed = history.closed[part.line - 1] if part.line else None
+        line = closed if closed is not None else history
         for event in part.events:
             key = event.key
             record = _shared(event.record, present(key)) if event.HasField("record") else None
             previous = _shared(event.previous, latest(key)) if event.HasField("previous") else None
             if record is not None:
                 self._latest[key] = record
-            history = self.space.history
-            if event.revision < (history.events[-1][2] if history.events else history.oldest_revision + 1):
+            if event.revision < (line.events[-1][2] if line.events else line.oldest_revision + 1):
                 raise ValueError("events are not in order")
-            history.add((event.kind, key, event.revision, record, previous))
+            change = change_of(event.kind, key, event.revision, record, previous)
+            if closed is None:
+                history.add(change)
+            else:
+                history.add_to_closed(closed, change)
 
     def _take_tail(self, tail: pb.Tail) -> None:
         buckets, sessions = self.space.buckets, self.sessions
-        events = len(self.space.history.events)
+        events = self.space.history.event_count
         seen = (buckets.key_count, buckets.byte_count, len(sessions.table), sessions.record_count, events)
         if seen != (tail.keys, tail.bytes, tail.sessions, tail.applied, tail.events):
             raise ValueError(f"counts differ: the chunks hold {seen}")

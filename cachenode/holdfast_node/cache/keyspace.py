@@ -1,8 +1,7 @@
 """The keys of a shard with everything that must change together: records, deadlines, history, counts.
 
-Every change of a key goes through `change`, so the expiry index holds exactly the keys with a deadline
-and history holds every change. Operations decide (operations.py), eviction chooses victims (eviction.py);
-here is what they do it with.
+Every change of a key goes through `change`, so history holds every one. Operations decide (operations.py),
+eviction chooses victims (eviction.py); here is what they do it with.
 
 Invariants: `revision` is the number of mutations applied and never goes back, `stamp_ms` neither; all
 choices depend on these fields and the keys, never on insertion order.
@@ -16,7 +15,7 @@ from collections.abc import Iterable
 
 from holdfast_node.cache.buckets import Buckets
 from holdfast_node.cache.expiry import Deadlines
-from holdfast_node.cache.history import EVICTED, EXPIRED, Change, History
+from holdfast_node.cache.history import EVICTED, EXPIRED, Change, History, change_of
 from holdfast_node.cache.policy import Policy
 from holdfast_node.limits import EVICT_KEYS_MAX, EVICT_LOOKS_MAX
 
@@ -29,7 +28,7 @@ class Keyspace:
     """Records, deadlines and history of one shard."""
 
     __slots__ = (
-        "buckets", "deadlines", "evicted_total", "evicts_left", "expired_total", "fresh", "hand",
+        "buckets", "evicted_total", "evicts_left", "expired_total", "fresh", "hand",
         "history", "looks_left", "policy", "revision", "stamp_ms",
     )  # fmt: skip
 
@@ -40,7 +39,6 @@ class Keyspace:
         # The next key eviction looks at is at or after this one.
         self.hand = b""
         self.buckets = Buckets()
-        self.deadlines = Deadlines()
         self.history = History()
         # Events since they were last taken; None: nobody watches.
         self.fresh: list[Change] | None = None
@@ -51,6 +49,11 @@ class Keyspace:
         self.evicted_total = 0
         self.expired_total = 0
 
+    @property
+    def deadlines(self) -> Deadlines:
+        """Which key expires when."""
+        return self.buckets.deadlines
+
     def begin_entry(self, stamp_ms: int) -> None:
         """Takes in an entry's stamp, which never moves the clock back, and renews its allowances."""
         self.stamp_ms = max(self.stamp_ms, stamp_ms)
@@ -60,7 +63,10 @@ class Keyspace:
     def end_entry(self) -> None:
         """Brings history back into its bounds."""
         history, policy = self.history, self.policy
-        if len(history.events) > policy.history_events or history.byte_count > policy.history_bytes:
+        if (
+            len(history.events) + history.closed_events > policy.history_events
+            or history.byte_count > policy.history_bytes
+        ):
             history.trim(policy.history_events, policy.history_bytes)
 
     def live(self, key: bytes) -> bytes | None:
@@ -86,14 +92,7 @@ class Keyspace:
             self.buckets.remove(key)
         else:
             self.buckets.set(key, record)
-        before = _deadline_of(previous, _DEADLINE_AT)[0] if previous is not None else 0
-        after = _deadline_of(record, _DEADLINE_AT)[0] if record is not None else 0
-        if before != after:
-            if before:
-                self.deadlines.discard(key, before)
-            if after:
-                self.deadlines.add(key, after)
-        event = (kind, key, revision, record, previous)
+        event = change_of(kind, key, revision, record, previous)
         self.history.add(event)
         if self.fresh is not None:
             self.fresh.append(event)

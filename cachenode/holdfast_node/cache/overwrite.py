@@ -52,10 +52,11 @@ def plain_overwrite(space: Keyspace, sessions: Sessions, session: Session, op: O
         bucket.bytes += growth
         buckets.byte_count += growth
     space.revision = revision
-    event = (PUT_EVENT, key, revision, record, old)
+    count = EVENT_OVERHEAD_BYTES + len(key) + len(record) + len(old)
+    event = (PUT_EVENT, key, revision, record, old, count)
     history = space.history
     history.events.append(event)
-    history.byte_count += EVENT_OVERHEAD_BYTES + len(key) + len(record) + len(old)
+    history.byte_count += count
     if space.fresh is not None:
         space.fresh.append(event)
     session.applied[op.sequence] = (op.check, op.not_after, revision, None)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from holdfast.errors import Reason
 
+from holdfast_node.cache.bucket import HANDED, OWN
 from holdfast_node.cache.op import PUT, Op
 from holdfast_node.cache.results import OpResult, done
 from holdfast_node.limits import (
@@ -70,14 +71,57 @@ class Session:
         self.until = 0
         # Bytes of values kept in `applied`.
         self.values = 0
-        # An image may be reading `applied`: copy before the next change.
-        self.shared = False
+        # OWN, or somebody else reads `applied` (bucket.py): copy before the next change.
+        self.shared = OWN
+
+    def handed(self) -> Session:
+        """The same for another state, by reference: whichever changes first copies."""
+        other = Session(self.session_id)
+        other.applied, other.mark, other.until, other.values = (
+            self.applied,
+            self.mark,
+            self.until,
+            self.values,
+        )
+        self.shared = other.shared = HANDED
+        return other
+
+    def later(self, shift_ms: int) -> Session:
+        """The same for another state, every not_after so much later."""
+        other = self.handed()
+        if shift_ms:
+            other.until += shift_ms
+            other.applied = {
+                sequence: (check, not_after + shift_ms, revision, outcome)
+                for sequence, (check, not_after, revision, outcome) in self.applied.items()
+            }
+            other.shared = OWN
+        return other
+
+    def join(self, other: Session) -> None:
+        """Takes in the same session's records of another source, operation by operation.
+
+        Both have an operation when both were cut from one shard; a number used twice goes by the operation
+        whose not_after is later, as the other one's may pass first.
+        """
+        mark = self.mark = max(self.mark, other.mark)
+        self.until = max(self.until, other.until)
+        both = dict(self.applied)
+        for sequence, applied in other.applied.items():
+            known = both.get(sequence)
+            if known is None or applied[1] > known[1]:
+                both[sequence] = applied
+        # Oldest first, as records are dropped from the front once their not_after has passed.
+        order = sorted(both.items(), key=lambda item: (item[1][1], item[0]))
+        self.applied = {sequence: applied for sequence, applied in order if sequence >= mark}
+        self.values = sum(value_bytes(applied[3]) for applied in self.applied.values())
+        self.shared = OWN
 
     def own(self) -> dict[int, Applied]:
         """Its records, to be changed."""
         if self.shared:
             self.applied = self.applied.copy()
-            self.shared = False
+            self.shared = OWN
         return self.applied
 
     def answer(self, op: Op, stamp_ms: int) -> OpResult | None:
@@ -172,6 +216,35 @@ class Sessions:
             self.byte_count -= (
                 REPEAT_SESSION_BYTES + session.values + len(session.applied) * REPEAT_RECORD_BYTES
             )
+
+    def handed(self) -> Sessions:
+        """The table for another state, by reference. Costs the number of sessions."""
+        other = Sessions()
+        other.table = {name: session.handed() for name, session in self.table.items()}
+        other.byte_count, other.record_count = self.byte_count, self.record_count
+        other._wakes = self._wakes.copy()
+        return other
+
+    @staticmethod
+    def joined(parts: Sequence[tuple[Sessions, int]]) -> Sessions:
+        """The tables of several sources as one, each one's times so much later (ms).
+
+        It may pass its bound by that; then new writes with a session wait, as ever.
+        """
+        whole = Sessions()
+        for part, shift_ms in parts:
+            for name, session in part.table.items():
+                moved = session.later(shift_ms)
+                held = whole.table.setdefault(name, moved)
+                if held is not moved:
+                    held.join(moved)
+        for session in whole.table.values():
+            whole.record_count += len(session.applied)
+            whole.byte_count += REPEAT_SESSION_BYTES + session.values
+            whole._wakes.append((session.until, session.session_id))
+        whole.byte_count += whole.record_count * REPEAT_RECORD_BYTES
+        heapq.heapify(whole._wakes)
+        return whole
 
     def restore(self, session_id: bytes, mark: int, until: int) -> Session:
         """The session of a restore, made at its first part. Raises ValueError when the parts differ."""

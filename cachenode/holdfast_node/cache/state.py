@@ -5,6 +5,7 @@ and digest on every replica, and on one restored from an image of any moment.
 
 Invariants: `apply` is total (an entry of an unknown kind or version raises UnknownEntryError, which stops
 the replica; nothing else raises); time is the entry's stamp; an applied write takes one revision.
+A sealed state is frozen: until an Unseal nothing in it changes, time included, save the floor.
 Not here: Raft, clocks, who is leader, who waits, who watches.
 Source: Schneider, "Implementing fault-tolerant services using the state machine approach" (1990).
 """
@@ -17,23 +18,27 @@ from typing import NamedTuple
 from holdfast.errors import Reason
 
 from holdfast_node import limits
-from holdfast_node.cache import commands, eviction, operations
+from holdfast_node.cache import commands, eviction, handover, operations
 from holdfast_node.cache.buckets import HEADER, HEADER_BYTES
 from holdfast_node.cache.commands import DecodeError, Entry, Op, Run
-from holdfast_node.cache.history import CompactedError, Event
+from holdfast_node.cache.history import CompactedError, Event, Rest, event_of
 from holdfast_node.cache.image import Builder, CorruptImageError, Image
 from holdfast_node.cache.keyspace import Keyspace
 from holdfast_node.cache.overwrite import plain_overwrite
 from holdfast_node.cache.policy import Eviction, Policy
 from holdfast_node.cache.results import OpResult, Page, TxnOutcome
+from holdfast_node.cache.seal import Judge, Sealed
 from holdfast_node.cache.sessions import Session, Sessions
 
 __all__ = [
     "Builder", "CompactedError", "CorruptImageError", "Event", "Eviction", "Image", "OpResult", "Page",
-    "Policy", "Record", "State", "TxnOutcome",
+    "Policy", "Record", "Rest", "Sealed", "State", "TxnOutcome",
 ]  # fmt: skip
 
 _BUSY_RETRY_MS = 1000
+# How long a merge may take to decide, about.
+_UNDECIDED_RETRY_MS = 20
+_VERDICTS = (commands.SEAL, commands.ABORT, commands.UNSEAL)
 
 
 class Record(NamedTuple):
@@ -47,11 +52,12 @@ class Record(NamedTuple):
 class State:
     """All of one shard: keys, repeat table, history, policy."""
 
-    __slots__ = ("_freezes", "_sessions", "_space")
+    __slots__ = ("_freezes", "_judge", "_sessions", "_space")
 
     def __init__(self, policy: Policy | None = None) -> None:
         self._space = Keyspace(policy or Policy())
         self._sessions = Sessions()
+        self._judge = Judge()
         # Images alive; buckets stay marked as shared until the last one is released.
         self._freezes: list[Image] = []
 
@@ -62,6 +68,7 @@ class State:
         state = cls()
         state._space = builder.space
         state._sessions = builder.sessions
+        state._judge = builder.judge
         return state
 
     def __repr__(self) -> str:
@@ -69,7 +76,7 @@ class State:
         return (
             f"<State revision={space.revision} stamp={space.stamp_ms} keys={self.key_count} "
             f"bytes={self.byte_count} sessions={len(self._sessions.table)} "
-            f"events={len(space.history.events)}>"
+            f"events={space.history.event_count}{' sealed' if self.sealed else ''}>"
         )
 
     # ---- facts -----------------------------------------------------------------------------------------
@@ -99,23 +106,50 @@ class State:
         """What they count for against the budget."""
         return self._space.buckets.byte_count
 
+    @property
+    def sealed(self) -> Sealed | None:
+        """The seal it stands under, frozen."""
+        return self._judge.sealed
+
+    @property
+    def floor(self) -> int:
+        """The highest plan that was aborted here."""
+        return self._judge.floor
+
     def over_budget(self) -> bool:
         """Whether an evict entry has something to do."""
+        if self.sealed is not None:
+            return False
         return self._space.policy.eviction is Eviction.CLOCK and self._space.over_budget()
 
     def wants_touch(self) -> bool:
         """Whether samples of reads can matter: eviction is near."""
+        if self.sealed is not None:
+            return False
         policy = self._space.policy
         percent = limits.TOUCH_BUDGET_PERCENT
         return policy.eviction is Eviction.CLOCK and self.byte_count * 100 > policy.budget_bytes * percent
 
     def next_deadline(self) -> int | None:
         """The earliest deadline: when an expire entry has something to do."""
-        return self._space.deadlines.earliest()
+        return self._space.deadlines.earliest() if self.sealed is None else None
 
     def expired_count(self, stamp_ms: int) -> int:
         """How many keys are due at a stamp, counted up to one expire entry's worth."""
+        if self.sealed is not None:
+            return 0
         return len(self._space.deadlines.due(stamp_ms, limits.EXPIRE_KEYS_MAX))
+
+    def middle_key(self) -> bytes | None:
+        """A key that parts the bytes into halves, as near as whole buckets do; None: there are too few."""
+        half = self.byte_count // 2
+        passed, start = 0, b""
+        for bucket in self._space.buckets.run():
+            if passed >= half and bucket.start:
+                return bucket.start
+            passed += bucket.bytes
+            start = bucket.start
+        return start or None
 
     def stats(self) -> dict[str, int]:
         """Counts for metrics. The totals are this process's own, not state."""
@@ -127,7 +161,7 @@ class State:
             "sessions": len(self._sessions.table),
             "session_records": self._sessions.record_count,
             "session_bytes": self._sessions.byte_count,
-            "history_events": len(space.history.events),
+            "history_events": space.history.event_count,
             "history_bytes": space.history.byte_count,
             "evicted_total": space.evicted_total,
             "expired_total": space.expired_total,
@@ -135,13 +169,25 @@ class State:
 
     # ---- apply -----------------------------------------------------------------------------------------
 
-    def apply(self, entry: bytes, decoded: Sequence[Sequence[Op]] | None = None) -> list[list[OpResult]]:
+    def apply(
+        self,
+        entry: bytes,
+        decoded: Sequence[Sequence[Op]] | None = None,
+        place: tuple[int, int] = (0, 0),
+    ) -> list[list[OpResult]]:
         """Applies one entry; returns the results of each run's operations, in order.
 
+        SEAL, ABORT and UNSEAL answer one run of one result: error 0, or CONDITION_FAILED with a message
+        when it was refused and changed nothing.
+
         decoded: the operations of each run, when this replica decoded them before; saves work, changes
-        nothing. Raises UnknownEntryError, and then nothing was applied.
+        nothing. place: the entry's index and term, which a seal records. Raises UnknownEntryError, and
+        then nothing was applied.
         """
         opened = commands.decode_entry(entry)
+        sealed = self._judge.sealed
+        if sealed is not None:
+            return self._apply_frozen(opened, sealed, place)
         space = self._space
         space.begin_entry(opened.stamp_ms)
         self._sessions.forget_late(space.stamp_ms)
@@ -149,11 +195,36 @@ class State:
             parts: Sequence[Sequence[Op | DecodeError]]
             parts = decoded if decoded is not None else commands.decode_writes(entry, opened.runs)
             results = [self._apply_run(run, ops) for run, ops in zip(opened.runs, parts, strict=True)]
+        elif opened.kind in _VERDICTS:
+            results = self._apply_verdict(opened, place)
         else:
             self._apply_own(opened)
             results = []
         space.end_entry()
         return results
+
+    def _apply_frozen(self, entry: Entry, sealed: Sealed, place: tuple[int, int]) -> list[list[OpResult]]:
+        """What an entry does behind a seal: verdicts are given, operations refused, all else is nothing."""
+        if entry.kind in _VERDICTS:
+            return self._apply_verdict(entry, place)
+        if entry.kind != commands.BATCH:
+            return []
+        if sealed.decides:
+            refusal = OpResult(int(Reason.WRONG_SHARD), message="the keys have moved to other groups")
+        else:
+            message = "the shard is about to be merged"
+            refusal = OpResult(int(Reason.BUSY), message=message, retry_after_ms=_UNDECIDED_RETRY_MS)
+        return [[refusal] * len(run.operations) for run in entry.runs]
+
+    def _apply_verdict(self, entry: Entry, place: tuple[int, int]) -> list[list[OpResult]]:
+        if entry.kind == commands.SEAL:
+            assert entry.seal is not None, "decode_entry gives every SEAL a seal"
+            problem = self._judge.seal(entry.seal, place)
+        elif entry.kind == commands.ABORT:
+            problem = self._judge.abort(entry.plan)
+        else:
+            problem = self._judge.unseal(entry.plan)
+        return [[OpResult(int(Reason.CONDITION_FAILED), message=problem) if problem else OpResult()]]
 
     def _apply_own(self, entry: Entry) -> None:
         """Entries that the leader makes of its own."""
@@ -161,7 +232,7 @@ class State:
         if entry.kind == commands.TOUCH_SAMPLES:
             eviction.touch_samples(space, entry.keys)
         elif entry.kind == commands.EXPIRE:
-            due = space.deadlines.due(space.stamp_ms, entry.keys_max)
+            due = space.deadlines.take(space.stamp_ms, entry.keys_max)
             if due:
                 space.expire(due)
         elif entry.kind == commands.EVICT:
@@ -253,6 +324,15 @@ class State:
         """Events of later revisions that history keeps. Raises CompactedError when some are gone."""
         return self._space.history.after(revision)
 
+    def resume(self, group: int, revision: int, own_group: int) -> int | Rest:
+        """Where a watch at (group, revision) goes on in this state of group `own_group`.
+
+        Returns a revision of the own line, for events_after; or the rest of a line that ended in a merge,
+        whose `then` is the next point to ask for. Raises CompactedError when events from there to the
+        present are gone, or the group is none of those remembered.
+        """
+        return self._space.history.resume(group, revision, own_group)
+
     @property
     def keep_events(self) -> bool:
         """Whether events are kept for take_events: somebody watches."""
@@ -269,13 +349,40 @@ class State:
         if not fresh:
             return []
         self._space.fresh = []
-        return [Event(*event) for event in fresh]
+        return [event_of(event) for event in fresh]
+
+    # ---- hand-over -------------------------------------------------------------------------------------
+
+    def cut(self, start: bytes, end: bytes, source: int) -> State:
+        """What the target of [start, end) begins with; this is the sealed state of group `source`.
+
+        Costs the number of buckets, sessions and kept events; this state may go on being read and frozen.
+        """
+        assert self.sealed is not None, "only a sealed state is handed over"
+        part = State()
+        part._space = handover.cut(self._space, start, end, source)
+        part._sessions = self._sessions.handed()
+        return part
+
+    @staticmethod
+    def joined(states: Sequence[State], groups: Sequence[int], policy: Policy) -> State:
+        """What the target of a merge begins with: the sealed states of these groups, in key order.
+
+        Costs the number of buckets, sessions and kept events, and of the keys and repeats whose times move.
+        Raises ValueError when the states' keys are in another order.
+        """
+        assert all(state.sealed is not None for state in states), "only sealed states are handed over"
+        whole = State()
+        whole._space, whole._sessions = handover.joined(
+            [state._space for state in states], [state._sessions for state in states], groups, policy
+        )
+        return whole
 
     # ---- images ----------------------------------------------------------------------------------------
 
     def freeze(self) -> Image:
         """An image of the present state, to be released. Costs the number of buckets and sessions."""
-        return Image(self._space, self._sessions, self._freezes)
+        return Image(self._space, self._sessions, self._judge, self._freezes)
 
     def builder(self) -> Builder:
         """Begins a restore; `State.restored` makes the state of it."""

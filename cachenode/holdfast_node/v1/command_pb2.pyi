@@ -5,9 +5,9 @@ What the log of a shard's group holds, inside the entry's own container:
 
   1 byte kind | 1 byte version | u64 little-endian stamp, ms | payload
 
-kind 1 Batch, 2 TouchSamples, 3 Expire, 4 Evict, 5 Policy. The payload is the message below. Any
-change of a message's meaning, also a new field, raises the container's version: a replica that does
-not know a kind or version stops instead of guessing.
+kind 1 Batch, 2 TouchSamples, 3 Expire, 4 Evict, 5 Policy, 6 Seal, 7 Abort, 8 Unseal. The payload is the
+message below. Any change of a message's meaning, also a new field, raises the container's version: a
+replica that does not know a kind or version stops instead of guessing.
 """
 
 from collections import abc as _abc
@@ -204,6 +204,153 @@ class Policy(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class Seal(_message.Message):
+    """Ends the shard: from this entry on nothing changes in it, and its keys belong to the targets. Refused when
+    `plan` is at or below the floor, or the shard is sealed by another plan.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    DECIDES_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    plan: _builtins.int
+    """The plan's id, >= 1."""
+    decides: _builtins.bool
+    """Whether the plan has happened once this entry is applied. False in the sources of a merge but the last:
+    they wait for the last one's Seal, or for an Unseal.
+    """
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]:
+        """Who has the keys from here on, 1..16, in key order; together they are the shard's range, of a merge the
+        range of all sources.
+        """
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___OtherSource]:
+        """Where the other sources of a merge were sealed; only with `decides`."""
+
+    def __init__(
+        self,
+        *,
+        plan: _builtins.int = ...,
+        decides: _builtins.bool = ...,
+        targets: _abc.Iterable[Global___Target] | None = ...,
+        others: _abc.Iterable[Global___OtherSource] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decides", b"decides", "others", b"others", "plan", b"plan", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Seal: _TypeAlias = Seal  # noqa: Y015
+
+@_typing.final
+class Target(_message.Message):
+    """A group that begins with a Seal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    group: _builtins.int
+    start: _builtins.bytes
+    """Its range [start, end); an empty end: to the last key."""
+    end: _builtins.bytes
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids of its nodes, 1..16, the one that should lead first."""
+
+    def __init__(
+        self,
+        *,
+        group: _builtins.int = ...,
+        start: _builtins.bytes = ...,
+        end: _builtins.bytes = ...,
+        replicas: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "group", b"group", "replicas", b"replicas", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Target: _TypeAlias = Target  # noqa: Y015
+
+@_typing.final
+class OtherSource(_message.Message):
+    """A source of a merge and its Seal's place in its log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    group: _builtins.int
+    index: _builtins.int
+    term: _builtins.int
+    def __init__(
+        self,
+        *,
+        group: _builtins.int = ...,
+        index: _builtins.int = ...,
+        term: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "index", b"index", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OtherSource: _TypeAlias = OtherSource  # noqa: Y015
+
+@_typing.final
+class Abort(_message.Message):
+    """Forbids a plan in this shard for ever: raises the floor. Refused when the shard is sealed by it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    plan: _builtins.int
+    def __init__(
+        self,
+        *,
+        plan: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Abort: _TypeAlias = Abort  # noqa: Y015
+
+@_typing.final
+class Unseal(_message.Message):
+    """Takes back a Seal that does not decide, and forbids its plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    plan: _builtins.int
+    def __init__(
+        self,
+        *,
+        plan: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unseal: _TypeAlias = Unseal  # noqa: Y015
 
 @_typing.final
 class ReadableBatch(_message.Message):

@@ -71,6 +71,10 @@ class Head(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     HAND_FIELD_NUMBER: _builtins.int
     OLDEST_REVISION_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
+    ANCESTORS_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Version of everything that follows. A reader that does not know it refuses the snapshot."""
     revision: _builtins.int
@@ -80,8 +84,22 @@ class Head(_message.Message):
     """Where the eviction hand stands: the next key it looks at is at or after this one."""
     oldest_revision: _builtins.int
     """Watches may start from this revision or a later one."""
+    floor: _builtins.int
+    """The highest plan that was aborted here."""
     @_builtins.property
     def policy(self) -> _command_pb2.Policy: ...
+    @_builtins.property
+    def sealed(self) -> Global___Sealed:
+        """Absent: not sealed."""
+
+    @_builtins.property
+    def ancestors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Groups that this one goes on from by the same revisions."""
+
+    @_builtins.property
+    def closed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClosedLine]:
+        """Histories of groups that were merged into this one, oldest first."""
+
     def __init__(
         self,
         *,
@@ -91,14 +109,86 @@ class Head(_message.Message):
         policy: _command_pb2.Policy | None = ...,
         hand: _builtins.bytes = ...,
         oldest_revision: _builtins.int = ...,
+        sealed: Global___Sealed | None = ...,
+        floor: _builtins.int = ...,
+        ancestors: _abc.Iterable[_builtins.int] | None = ...,
+        closed: _abc.Iterable[Global___ClosedLine] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "sealed", b"sealed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "hand", b"hand", "oldest_revision", b"oldest_revision", "policy", b"policy", "revision", b"revision", "stamp_ms", b"stamp_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "closed", b"closed", "floor", b"floor", "format", b"format", "hand", b"hand", "oldest_revision", b"oldest_revision", "policy", b"policy", "revision", b"revision", "sealed", b"sealed", "stamp_ms", b"stamp_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Head: _TypeAlias = Head  # noqa: Y015
+
+@_typing.final
+class Sealed(_message.Message):
+    """A Seal that was applied, and its place in the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEAL_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    term: _builtins.int
+    @_builtins.property
+    def seal(self) -> _command_pb2.Seal: ...
+    def __init__(
+        self,
+        *,
+        seal: _command_pb2.Seal | None = ...,
+        index: _builtins.int = ...,
+        term: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seal", b"seal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "seal", b"seal", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sealed: _TypeAlias = Sealed  # noqa: Y015
+
+@_typing.final
+class ClosedLine(_message.Message):
+    """A line of revisions that ended in a merge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    OLDEST_REVISION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    oldest_revision: _builtins.int
+    """Watches may go on from this revision or a later one."""
+    revision: _builtins.int
+    """The last one."""
+    next: _builtins.int
+    """Where it goes on: 0 the group's own line, n the n-th closed line, always a later one."""
+    at: _builtins.int
+    """The revision of that line after which to go on."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Whose revisions they are, at least one group."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[_builtins.int] | None = ...,
+        oldest_revision: _builtins.int = ...,
+        revision: _builtins.int = ...,
+        next: _builtins.int = ...,
+        at: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "groups", b"groups", "next", b"next", "oldest_revision", b"oldest_revision", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosedLine: _TypeAlias = ClosedLine  # noqa: Y015
 
 @_typing.final
 class Records(_message.Message):
@@ -279,21 +369,25 @@ Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
 class Events(_message.Message):
-    """History, oldest first, over all chunks of this kind."""
+    """History, oldest first, over all chunks of this kind: the closed lines in order, then the own line."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """0: the own line, n: the n-th closed line."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]: ...
     def __init__(
         self,
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
+        line: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "line", b"line"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

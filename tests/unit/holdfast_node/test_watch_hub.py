@@ -11,7 +11,7 @@ from holdfast.keys import KeyRange
 from holdfast.types import EventKind
 from holdfast_node import limits, watch_hub
 from holdfast_node.cache.buckets import HEADER, pack_record
-from holdfast_node.cache.history import CompactedError, Event
+from holdfast_node.cache.history import CompactedError, Event, Rest
 from holdfast_node.watch_hub import MARK_EVERY, WatchBudget, Watcher, WatchHub, WatchSlice
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,11 +30,20 @@ class Source:
         self.oldest_revision = 0
         self.records: dict[bytes, bytes] = {}
         self.events: list[Event] = []
+        self.ancestor = 0  # counts the own revisions
+        self.ended = Rest(0, [], 0, (GROUP, 0))
 
     def events_after(self, revision: int) -> list[Event]:
         if revision < self.oldest_revision:
             raise CompactedError(self.oldest_revision)
         return [event for event in self.events if event.revision > revision]
+
+    def resume(self, group: int, revision: int) -> int | Rest:
+        if group in (GROUP, self.ancestor):
+            return revision
+        if group != self.ended.group or not self.oldest_revision <= self.ended.then[1]:
+            raise CompactedError(self.oldest_revision)
+        return self.ended._replace(events=[event for event in self.ended.events if event.revision > revision])
 
     def page(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> tuple[list[Event], bytes]:
         keys = sorted(key for key in self.records if key in KeyRange(start, end))
@@ -500,6 +509,131 @@ def test_a_cancelled_watcher_hears_nothing_more() -> None:
     assert (len(live.slices), len(replaying.slices)) == heard
     assert stage.watched[-1] is False
     assert len(stage.hub) == 0
+
+
+# ---- reshape -------------------------------------------------------------------------------------
+
+
+def ended(*keys: bytes, group: int = GROUP - 2) -> Rest:
+    """A line of revisions 1.. that ended in a merge into the own one, which began at 10."""
+    events = [
+        Event(int(EventKind.PUT), key, revision, pack_record(0, revision, 0, b"v"), None)
+        for revision, key in enumerate(keys, 1)
+    ]
+    return Rest(group, events, len(keys), (GROUP, 10))
+
+
+def test_a_point_of_the_group_before_a_split_goes_on_at_its_revision() -> None:
+    """Source and target count the same revisions; slices bear the target's group."""
+    stage = Stage()
+    stage.source.ancestor = GROUP - 1
+    stage.write(b"a")
+    stage.write(b"b")
+    receiver = Receiver()
+    receiver.watcher = stage.hub.subscribe(ALL, receiver, point=(GROUP - 1, 1))
+    stage.settle(receiver)
+    stage.write(b"c")
+
+    assert receiver.events == [b"1|b|2|v|", b"1|c|3|v|"]
+    assert {piece.group for piece in receiver.slices} == {GROUP}
+
+
+@pytest.mark.parametrize("pieces", [1, 100])
+def test_a_line_that_ended_is_replayed_before_the_own_one(
+    monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    """Whole revisions, nothing twice; until its end slices bear that line's group and revisions."""
+    monkeypatch.setattr(watch_hub, "SLICE_BYTES", pieces)
+    monkeypatch.setattr(watch_hub, "REPLAY_EVENTS", pieces)
+    stage = Stage()
+    stage.source.revision = stage.source.oldest_revision = 10
+    stage.source.ended = ended(b"a", b"x", b"b", b"c")
+    stage.write(b"d")
+    receiver = Receiver()
+    receiver.watcher = stage.hub.subscribe(KeyRange(b"", b"m"), receiver, point=(GROUP - 2, 1))
+    stage.settle(receiver)
+    stage.write(b"e")
+
+    assert receiver.events == [b"1|b|3|v|", b"1|c|4|v|", b"1|d|11|v|", b"1|e|12|v|"]
+    points = [(piece.group, piece.revision) for piece in receiver.slices if piece.events]
+    assert points[-2:] == [(GROUP, 11), (GROUP, 12)]
+    assert points[:-2] == ([(GROUP - 2, 3), (GROUP - 2, 4)] if pieces == 1 else [(GROUP - 2, 4)])
+
+
+def test_every_point_of_a_replay_across_a_merge_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever breaks off after any slice and comes back with its point sees each event once in all."""
+    monkeypatch.setattr(watch_hub, "SLICE_BYTES", 1)
+    stage = Stage()
+    stage.source.revision = stage.source.oldest_revision = 10
+    stage.source.ended = ended(b"a", b"b")
+    stage.write(b"c")
+    point, seen = (GROUP - 2, 0), []
+    for _ in range(5):
+        receiver = Receiver()
+        receiver.watcher = stage.hub.subscribe(ALL, receiver, point=point)
+        while not receiver.slices:
+            stage.hub.turn()
+        stage.hub.cancel(receiver.watcher)
+        seen += receiver.slices[0].events
+        assert receiver.slices[0].revision is not None
+        point = (receiver.slices[0].group, receiver.slices[0].revision)
+
+    assert seen == [b"1|a|1|v|", b"1|b|2|v|", b"1|c|11|v|"]
+    assert point == (GROUP, 11)
+
+
+def test_a_watch_at_the_end_of_a_merged_line_is_live_at_once() -> None:
+    """Nothing is left there and nothing new has come: the first slice says the own line's beginning."""
+    stage = Stage()
+    stage.source.revision = stage.source.oldest_revision = 10
+    stage.source.ended = ended(b"a")
+    receiver = Receiver()
+    receiver.watcher = stage.hub.subscribe(ALL, receiver, point=(GROUP - 2, 1))
+    stage.settle(receiver)
+
+    assert receiver.watcher.live
+    assert [(piece.group, piece.revision, piece.started) for piece in receiver.slices] == [(GROUP, 10, True)]
+
+
+def test_a_merged_line_that_is_trimmed_under_a_replay_is_compacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch ends with its point, never with a gap."""
+    monkeypatch.setattr(watch_hub, "REPLAY_EVENTS", 1)
+    stage = Stage()
+    stage.source.revision = stage.source.oldest_revision = 10
+    stage.source.ended = ended(b"a", b"b")
+    receiver = Receiver()
+    receiver.watcher = stage.hub.subscribe(ALL, receiver, point=(GROUP - 2, 0))
+    stage.hub.turn()
+    stage.source.oldest_revision = 11
+    stage.hub.turn()
+
+    assert receiver.cancelled is not None
+    assert receiver.cancelled.reason is Reason.COMPACTED
+    assert (receiver.slices[-1].group, receiver.slices[-1].revision) == (GROUP - 2, 1)
+
+
+def test_a_seal_ends_all_watches_after_everything_published() -> None:
+    """Each with a point from which nothing is missed, also one whose keys were long quiet."""
+    stage = Stage()
+    watching, quiet = stage.watch(), stage.watch(KeyRange.of_prefix(b"q"))
+    stage.settle(watching, quiet)
+    stage.write(b"a")
+    replaying = stage.watch(point=0)
+    why = HoldfastError(Reason.WRONG_SHARD, "moved")
+
+    stage.hub.seal(why)
+
+    assert watching.events == [b"1|a|1|v|"]
+    for receiver, revision in ((watching, 1), (quiet, 1), (replaying, 0)):
+        assert receiver.cancelled is why
+        assert (receiver.slices[-1].group, receiver.slices[-1].revision) == (GROUP, revision)
+    with pytest.raises(HoldfastError) as refused:
+        stage.watch()
+    assert refused.value is why
+    stage.hub.unseal()
+    again = stage.watch(point=0)
+    stage.settle(again)
+    assert again.events == [b"1|a|1|v|"]
 
 
 # ---- whatever happens -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from holdfast_node.cache import commands
 from holdfast_node.cache.buckets import pack_record
 from holdfast_node.cache.commands import Run
 from holdfast_node.cache.policy import Eviction, Policy
+from holdfast_node.cache.seal import OtherSource, Seal, Target
 from holdfast_node.cache.state import State
 from holdfast_node.v1 import command_pb2, snapshot_pb2
 
@@ -29,6 +30,20 @@ GOLDEN_ENTRIES = {
         commands.encode_policy(STAMP, Policy(4096, Eviction.NOEVICT, 10, 300)),
         "050105040302010000000880201002180a20ac02",
     ),
+    "seal": (
+        commands.encode_seal(
+            STAMP,
+            Seal(
+                5,
+                True,
+                (Target(8, b"a", b"m", (1, 2, 3)), Target(9, b"m", b"", (3,))),
+                (OtherSource(4, 70, 2),),
+            ),
+        ),
+        "06010504030201000000080510011a0d08081201611a016d22030102031a08080912016d2201032206080410461802",
+    ),
+    "abort": (commands.encode_abort(STAMP, 5), "070105040302010000000805"),
+    "unseal": (commands.encode_unseal(STAMP, 300), "0801050403020100000008ac02"),
 }
 
 
@@ -60,8 +75,28 @@ def test_snapshots_keep_their_bytes() -> None:
     assert chunks == GOLDEN_SNAPSHOT
 
 
+def test_heads_keep_their_bytes() -> None:
+    """The head of a sealed state whose keys came from a merge."""
+    left, right = State(Policy(4096, Eviction.CLOCK, 10, 3000)), State()
+    apply(left, operation("put", b"a", 1, 1100, value=b"v"), stamp=1000)
+    apply(right, operation("put", b"b", 1, 1100), operation("put", b"c", 1, 1100), stamp=1000)
+    for group, state in ((3, left), (4, right)):
+        state.apply(
+            commands.encode_seal(1000, Seal(1, group == 4, (Target(5, b"", b"", (1,)),))), None, (9, 2)
+        )
+    whole = State.joined([left, right], [3, 4], left.policy)
+    whole.apply(commands.encode_abort(1000, 6))
+    whole.apply(commands.encode_seal(1000, Seal(7, True, (Target(8, b"", b"", (1, 2)),))), None, (10, 3))
+    image = whole.cut(b"", b"", 5).freeze(), whole.freeze()
+    assert [next(i.chunks()).hex() for i in image] == GOLDEN_HEADS
+
+
+GOLDEN_HEADS = [
+    "0a2a0802100218e807220a0880201001180a20b81730024a010552070a01031801280252070a010418022802",
+    "0a3d0802100218e807220a0880201001180a20b81730023a120a0c080710011a06080822020102100a1803400652070a01031801280252070a010418022802",
+]
 GOLDEN_SNAPSHOT: list[str] = [
-    "0a130801100218e807220a0880201001180a20b817",
+    "0a130802100218e807220a0880201001180a20b817",
     "122e0a016b0a016e12120101000000000000001a04000000000000761212010200000000000000000000000000000035",
     (
         "1a3b0a390a1073737373737373737373737373737373100118cc08220c08011512d9e29018cc0820012212080215892c"
@@ -71,7 +106,7 @@ GOLDEN_SNAPSHOT: list[str] = [
         "223a0a1b080112016b180122120101000000000000001a04000000000000760a1b080112016e18022212010200000000"
         "000000000000000000000035"
     ),
-    "2a2d08021084011801200228023220b40c6a08fd7dd95e1e0db4057d5c5d31f278f35f9f0fddda509f330db56f7948",
+    "2a2d080210840118012002280232200ff446b7089476413922621a2ada79290e96e4a6ee32bdc6eb937dd999785ea9",
 ]
 
 
@@ -144,4 +179,30 @@ GOLDEN_FIELDS: dict[str, tuple[int, int]] = {
     "Tail.applied": (4, 4),
     "Tail.events": (5, 4),
     "Tail.sha256": (6, 12),
+    "Seal.plan": (1, 4),
+    "Seal.decides": (2, 8),
+    "Seal.targets": (3, 11),
+    "Seal.others": (4, 11),
+    "Target.group": (1, 4),
+    "Target.start": (2, 12),
+    "Target.end": (3, 12),
+    "Target.replicas": (4, 4),
+    "OtherSource.group": (1, 4),
+    "OtherSource.index": (2, 4),
+    "OtherSource.term": (3, 4),
+    "Abort.plan": (1, 4),
+    "Unseal.plan": (1, 4),
+    "Head.sealed": (7, 11),
+    "Head.floor": (8, 4),
+    "Head.ancestors": (9, 4),
+    "Head.closed": (10, 11),
+    "Sealed.seal": (1, 11),
+    "Sealed.index": (2, 4),
+    "Sealed.term": (3, 4),
+    "ClosedLine.groups": (1, 4),
+    "ClosedLine.oldest_revision": (2, 4),
+    "ClosedLine.revision": (3, 4),
+    "ClosedLine.next": (4, 13),
+    "ClosedLine.at": (5, 4),
+    "Events.line": (2, 13),
 }
