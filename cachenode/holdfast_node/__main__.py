@@ -1,4 +1,4 @@
-"""`python -m holdfast_node --config FILE`: one node in this process.
+"""`python -m holdfast_node --config FILE`: one node in this process; or `--join ADDRESS ...`, without a file.
 
 Exit status 0 after a clean end, 1 when it cannot start (one line on standard error says why), 2 for wrong
 usage. HOLDFAST_* variables win over the file, flags over both.
@@ -24,6 +24,14 @@ except ImportError:  # not on Windows; the stock loop serves, slower
     uvloop = None  # type: ignore[assignment]
 
 
+_FLAGS = {
+    "join": "gRPC address of any node of the cluster to join",
+    "address": "where gRPC listens, HOST:PORT",
+    "http_address": "where HTTP listens, HOST:PORT",
+    "data_dir": "the data directory",
+    "zone": "failure domain of this node",
+}
+
 GC_OBJECTS = 100_000
 """Objects made, less those freed, that start a collection of the young."""
 
@@ -31,7 +39,7 @@ GC_OBJECTS = 100_000
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = _parser().parse_args(arguments)
-    flags = {"init": True} if options.init else {}
+    flags = {name: value for name, value in vars(options).items() if name != "config"}
     try:
         config = load(options.config, os.environ, flags)
         logs.set_up(config.log_level, config.log_format)
@@ -60,10 +68,14 @@ def _settled() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m holdfast_node", description="Runs one Holdfast node.")
-    parser.add_argument("--config", type=Path, required=True, help="TOML file; see docs/reference/config.md")
+    parser.add_argument("--config", type=Path, help="TOML file; see docs/reference/config.md")
     parser.add_argument(
-        "--init", action="store_true", help="make an empty data directory into a new node; first start only"
-    )
+        "--init", action="store_true", default=None,
+        help="make an empty data directory into a new node; first start only",
+    )  # fmt: skip
+    for name, text in _FLAGS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
+    parser.add_argument("--weight", type=int, help="share of bytes and leaders, when it joins")
     return parser
 
 

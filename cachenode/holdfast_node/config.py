@@ -44,6 +44,7 @@ __all__ = [
     "first_map",
     "from_mapping",
     "load",
+    "placement_nodes",
 ]
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?\Z")
@@ -82,6 +83,8 @@ class Config:
 
     cluster_id: str
     node: int
+    join: str
+    weight: int
     address: str
     http_address: str
     zone: str
@@ -140,10 +143,13 @@ def from_mapping(raw: Mapping[str, Any]) -> Config:
     namespaces = tuple(_namespace(i, row) for i, row in enumerate(_rows(raw, "namespaces")))
     if not namespaces:
         namespaces = (_namespace(0, _row("namespaces", 0, {"name": DEFAULT_NAMESPACE})),)
-    own = _check_nodes(nodes, top["node"])
+    _check_join(top, nodes, raw)
+    own = NodeEntry(0, "", "", "") if top["join"] else _check_nodes(nodes, top["node"])
     config = Config(
         cluster_id=top["cluster_id"],
         node=top["node"],
+        join=top["join"],
+        weight=top["weight"],
         address=top["address"] or own.address,
         http_address=top["http_address"] or own.http,
         zone=top["zone"] or own.zone,
@@ -182,6 +188,11 @@ def first_map(config: Config) -> ShardMap:
             shards.append(Shard(namespace.name, KeyRange(start, end), group, 1, replicas, 0))
             group += 1
     return ShardMap(1, shards)
+
+
+def placement_nodes(config: Config) -> tuple[int, ...]:
+    """The nodes that a cluster's placement group is born on."""
+    return tuple(sorted(entry.id for entry in config.nodes)[:REPLICAS_PER_SHARD])
 
 
 def split_address(key: str, address: str) -> tuple[str, int]:
@@ -338,6 +349,23 @@ def _check_nodes(nodes: tuple[NodeEntry, ...], own: int) -> NodeEntry:
     return found
 
 
+def _check_join(top: Mapping[str, Any], nodes: tuple[NodeEntry, ...], raw: Mapping[str, Any]) -> None:
+    """What a node is told that is born with its cluster, and one that joins must not be told."""
+    if not top["join"]:
+        for key in ("cluster_id", "node"):
+            if not top[key]:
+                raise ConfigError(key, f"is required: {_BY_NAME[key].text}")
+        return
+    _check_loopback("join", top["join"])
+    if not top["address"]:
+        raise ConfigError("address", "is required to join: where this node will serve, HOST:PORT")
+    for key, given in (("node", top["node"]), ("nodes", nodes), ("namespaces", raw.get("namespaces"))):
+        if given:
+            raise ConfigError(
+                key, "comes from the cluster when a node joins: leave it out, or leave `join` out"
+            )
+
+
 def _check_loopback(key: str, address: str) -> None:
     host, _ = split_address(key, address)
     if not is_loopback(host):
@@ -358,7 +386,7 @@ def _check_timing(config: Config) -> None:
 
 
 def _check_whole(config: Config) -> None:
-    if not _CLUSTER_ID.match(config.cluster_id):
+    if (config.cluster_id or not config.join) and not _CLUSTER_ID.match(config.cluster_id):
         raise ConfigError("cluster_id", f"{config.cluster_id!r} is not 1..64 characters of [A-Za-z0-9._-]")
     if not str(config.data_dir) or str(config.data_dir) == ".":
         raise ConfigError("data_dir", "must name a directory")

@@ -38,8 +38,28 @@ class Setting(NamedTuple):
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("cluster_id", str, None, "Name of the cluster; a data directory of another one is refused."),
-    Setting("node", int, None, "Id of this node; one of nodes[].id.", 1, 65_535),
+    Setting(
+        "cluster_id",
+        str,
+        "",
+        "Name of the cluster; a data directory of another one is refused. Required, except to join.",
+    ),
+    Setting("node", int, 0, "Id of this node; one of nodes[].id. Required, except to join.", 0, 65_535),
+    Setting(
+        "join",
+        str,
+        "",
+        "gRPC address of any node of the cluster to join, HOST:PORT. cluster_id, node, nodes and namespaces"
+        " then come from the cluster.",
+    ),
+    Setting(
+        "weight",
+        int,
+        100,
+        "Share of bytes and leaders it takes against the others', when it joins.",
+        0,
+        10_000,
+    ),
     Setting("data_dir", str, None, "Directory of the WAL, the snapshots and the node's identity."),
     Setting("address", str, "", "Where gRPC listens, HOST:PORT. Absent: this node's nodes[].address."),
     Setting("http_address", str, "", "Where HTTP listens, HOST:PORT. Absent: this node's nodes[].http."),

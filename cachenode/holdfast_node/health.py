@@ -112,8 +112,12 @@ class HealthReporter:
             await asyncio.sleep(self._interval_s)
 
     async def report(self) -> None:
-        """Tells what has changed since the last report."""
-        for name, is_serving in serving(self._facts()).items():
+        """Tells what has changed since the last report; a shard that has gone serves no more."""
+        now = serving(self._facts())
+        for name in [name for name in self._told if name not in now]:
+            await self._servicer.set(name, self._not_serving)
+            del self._told[name]
+        for name, is_serving in now.items():
             if self._told.get(name) is not is_serving:
                 await self._servicer.set(name, self._serving if is_serving else self._not_serving)
                 self._told[name] = is_serving

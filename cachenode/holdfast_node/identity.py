@@ -4,6 +4,7 @@
     node.json     cluster, node, incarnation, the shards the cluster was born with, whether their replicas
                   here have been made
     members.json  incarnations of the other nodes, as first met
+    cluster.news  the map and the nodes as last heard; a hint
 
 Invariants: an empty directory becomes a node only when asked to (`init`), so that a lost disk or a
 mistyped path never starts as an empty replica under an old name; an incarnation is random, made once
@@ -29,6 +30,7 @@ from holdfast.shardmap import ShardMap
 LOCK = "LOCK"
 NODE = "node.json"
 MEMBERS = "members.json"
+NEWS = "cluster.news"
 FORMAT = 1
 _TEMPORARY = ".new"
 # What a first start that was cut off may have left behind.
@@ -64,14 +66,48 @@ class DataDirectory:
         """
         return self._document.get("replicas") is True
 
-    def replicas_made(self) -> None:
+    @property
+    def wal_id(self) -> str:
+        """The WAL that was made with the replicas; '': none yet."""
+        return str(self._document.get("wal", ""))
+
+    def replicas_made(self, wal_id: str) -> None:
         """Notes durably that every replica's Born record is on disk. Before this no message may leave."""
-        document = {**self._document, "replicas": True}
+        document = {**self._document, "replicas": True, "wal": wal_id}
         _write_durably(self.path / NODE, document)
         self._document = document
 
+    @staticmethod
+    def peek(path: Path) -> Identity | None:
+        """Whose directory it is; None: nobody's yet. Raises DirectoryRefusedError for what is damaged."""
+        document = _read(path / NODE)
+        try:
+            return None if document is None else _identity(document)
+        except (KeyError, TypeError, ValueError):
+            raise DirectoryRefusedError(f"{path / NODE} is damaged: restore it, or reset the node") from None
+
+    @staticmethod
+    def peek_news(path: Path) -> bytes | None:
+        """What `remember` wrote last there; None: nothing yet. A hint: the cluster tells it again."""
+        try:
+            return (path / NEWS).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def last_news(self) -> bytes | None:
+        """See peek_news."""
+        return self.peek_news(self.path)
+
+    def remember(self, news: bytes) -> None:
+        """Writes down what is known of the cluster: its map and nodes. Not synced, as it is a hint."""
+        temporary = self.path / (NEWS + _TEMPORARY)
+        temporary.write_bytes(news)
+        temporary.replace(self.path / NEWS)
+
     @classmethod
-    def open(cls, path: Path, *, cluster_id: str, node: int, shape: list[Any], init: bool) -> DataDirectory:
+    def open(
+        cls, path: Path, *, cluster_id: str, node: int, shape: list[Any], init: bool, incarnation: int = 0
+    ) -> DataDirectory:
         """Locks the directory and checks that it belongs to this node of this cluster.
 
         Args:
@@ -80,6 +116,7 @@ class DataDirectory:
             node: the node it names.
             shape: the shards it names, see `shape_of`; must be what the cluster was born with.
             init: make an empty directory into a new node.
+            incarnation: of a new node; 0: a random one is made.
 
         Raises:
             DirectoryRefusedError: it cannot be used.
@@ -94,7 +131,7 @@ class DataDirectory:
                 + ("" if init else "; to make a new node there, start with --init")
             ) from None
         try:
-            document = _identify(path, cluster_id, node, shape, init)
+            document = _identify(path, cluster_id, node, shape, init, incarnation)
             members = _read_members(path)
         except BaseException:
             os.close(lock)
@@ -161,10 +198,12 @@ def _identity(document: dict[str, Any]) -> Identity:
     return Identity(document["cluster_id"], document["node"], int(document["incarnation"], 16))
 
 
-def _identify(path: Path, cluster_id: str, node: int, shape: list[Any], init: bool) -> dict[str, Any]:
+def _identify(
+    path: Path, cluster_id: str, node: int, shape: list[Any], init: bool, incarnation: int
+) -> dict[str, Any]:
     document = _read(path / NODE)
     if document is None:
-        return _make(path, cluster_id, node, shape, init)
+        return _make(path, cluster_id, node, shape, init, incarnation)
     try:
         identity = _identity(document)
         born = document["shape"]
@@ -187,22 +226,34 @@ def _identify(path: Path, cluster_id: str, node: int, shape: list[Any], init: bo
     return document
 
 
-def _make(path: Path, cluster_id: str, node: int, shape: list[Any], init: bool) -> dict[str, Any]:
+def refuse_strangers(path: Path) -> None:
+    """Raises DirectoryRefusedError when a directory that is no node's yet holds what no first start left."""
+    strangers = sorted(set(os.listdir(path)) - _HARMLESS) if path.exists() else []  # noqa: PTH208 names, not paths
+    if strangers:
+        raise DirectoryRefusedError(
+            f"data directory {path} is not empty and not a node's: it holds {strangers[0]!r}"
+        )
+
+
+def new_incarnation() -> int:
+    """Names a data directory for ever; never 0."""
+    return int.from_bytes(os.urandom(8), "big") | 1
+
+
+def _make(
+    path: Path, cluster_id: str, node: int, shape: list[Any], init: bool, incarnation: int
+) -> dict[str, Any]:
     if not init:
         raise DirectoryRefusedError(
             f"data directory {path} holds no node; to make a new node there, start with --init"
             " (if this node had data before, do not: its disk is missing)"
         )
-    strangers = sorted(set(os.listdir(path)) - _HARMLESS)  # noqa: PTH208 names, not paths
-    if strangers:
-        raise DirectoryRefusedError(
-            f"data directory {path} is not empty and not a node's: it holds {strangers[0]!r}"
-        )
+    refuse_strangers(path)
     document = {
         "format": FORMAT,
         "cluster_id": cluster_id,
         "node": node,
-        "incarnation": f"{int.from_bytes(os.urandom(8), 'big') | 1:016x}",
+        "incarnation": f"{incarnation or new_incarnation():016x}",
         "shape": shape,
     }
     _write_durably(path / NODE, document)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from holdfast.errors import HoldfastError
+from holdfast.keys import KeyRange
+from holdfast.shardmap import Shard as MapEntry
 from holdfast_raft.driver import Driver
 from holdfast_raft.errors import RaftError
 from holdfast_raft.grpc_transport import PeerInfo
@@ -19,11 +21,12 @@ from holdfast_raft.status import Role
 
 from holdfast_node.config import Config
 from holdfast_node.health import NodeFacts, ReplicaFacts
+from holdfast_node.node_core import NodeCore
 from holdfast_node.refusals import from_raft
-from holdfast_node.routing import Routing
 from holdfast_node.rpc.placement_service import NodeView
-from holdfast_node.shard import Shard, ShardFigures
+from holdfast_node.shard import ShardFigures
 from holdfast_node.stamp import median
+from holdfast_node.talk import NodeNews
 
 
 class Peers(Protocol):
@@ -36,14 +39,12 @@ class Peers(Protocol):
 class Node:
     """See the module docstring. Implements metrics.Facts and placement_service.Cluster."""
 
-    def __init__(
-        self, config: Config, version: str, driver: Driver, peers: Peers, routing: Routing[Shard]
-    ) -> None:
+    def __init__(self, config: Config, version: str, driver: Driver, peers: Peers, core: NodeCore) -> None:
         self._config = config
         self._version = version
         self._driver = driver
         self._peers = peers
-        self._routing = routing
+        self._core = core
         self.closing = False
 
     # ---- placement_service.Cluster ------------------------------------------------------
@@ -51,8 +52,8 @@ class Node:
     def nodes(self) -> Sequence[NodeView]:
         offsets = self._clock_offsets()
         return [
-            self._own(offsets) if entry.id == self._config.node else self._other(entry.id, offsets)
-            for entry in sorted(self._config.nodes, key=lambda entry: entry.id)
+            self._own(offsets) if entry.id == self._config.node else self._other(entry, offsets)
+            for entry in self._core.book.nodes()
         ]
 
     def _own(self, offsets: Mapping[int, int]) -> NodeView:
@@ -68,8 +69,8 @@ class Node:
             clock_offset_ms=offsets[config.node],
         )
 
-    def _other(self, node: int, offsets: Mapping[int, int]) -> NodeView:
-        entry = next(entry for entry in self._config.nodes if entry.id == node)
+    def _other(self, entry: NodeNews, offsets: Mapping[int, int]) -> NodeView:
+        node = entry.id
         said = self._peers.peer_info(node)
         is_up = self._peers.is_connected(node)
         return NodeView(
@@ -90,12 +91,13 @@ class Node:
             if not future.done():
                 future.set_result(outcome)
 
-        self._driver.groups[group].transfer(to_node, self._driver.clock.monotonic() + timeout_s, done)
+        moving = self._driver.groups[group]
+        # The placement group has no shard, and a shard may be retired meanwhile.
+        entry = MapEntry("", KeyRange(b"", b""), group, 0, self._core.book.replicas_of(moving.members), 0)
+        moving.transfer(to_node, self._driver.clock.monotonic() + timeout_s, done)
         outcome = await future
         if isinstance(outcome, RaftError):
-            shard = self._routing.group(group)
-            assert shard is not None, f"group {group} is hosted"
-            raise from_raft(outcome, shard.entry)
+            raise from_raft(outcome, entry)
         return outcome
 
     async def give_up_leaderships(self, timeout_s: float) -> None:
@@ -113,10 +115,16 @@ class Node:
         replicas = tuple(
             ReplicaFacts(group.id, group.has_quorum(), group.stopped)
             for group in self._driver.groups.values()
+            if not self._has_ended(group.id)
         )
         return NodeFacts(
             replicas, self._clock_offsets()[self._config.node], self._driver.disk_is_full(), self.closing
         )
+
+    def _has_ended(self, group: int) -> bool:
+        """Whether others serve what the replica did; it only waits to be retired."""
+        shard = self._core.routing.group(group)
+        return shard is not None and shard.moved is not None
 
     def _clock_offsets(self) -> dict[int, int]:
         """Each known node's wall clock against the median of all, ms; positive = ahead."""
@@ -127,7 +135,7 @@ class Node:
     # ---- metrics.Facts ------------------------------------------------------------------
 
     def shard_figures(self) -> Iterable[tuple[int, Mapping[str, float | None]]]:
-        return [(shard.entry.group, _figures(shard.figures())) for shard in self._routing.hosted()]
+        return [(shard.entry.group, _figures(shard.figures())) for shard in self._core.routing.hosted()]
 
     def node_figures(self) -> Mapping[str, float]:
         return {
@@ -136,7 +144,7 @@ class Node:
         }
 
     def peers(self) -> Mapping[int, bool]:
-        return {node: self._peers.is_connected(node) for node in self._config.peers()}
+        return {node: self._peers.is_connected(node) for node in self._core.book.peers_of(self._config.node)}
 
 
 def _figures(figures: ShardFigures) -> dict[str, float | None]:

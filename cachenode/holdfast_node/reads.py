@@ -7,7 +7,7 @@
 
 Invariants:
 - A value is taken in one place, `_serve`, in the same synchronous call that found its wait to be over:
-  a check that must hold for every level but ANY (a seal) belongs there.
+  also the seal is looked at there, for every level but ANY.
 - A read with writes before it in its frame is served after they have settled.
 - Every `done` is called exactly once, by the read's deadline; its error is always *refused*.
 
@@ -122,6 +122,7 @@ class Reads:
         state: Callable[[], State],
         hide_expired_at: Callable[[], int] | None,
         served: Callable[[list[Op]], None],
+        moved: Callable[[], HoldfastError | None] = lambda: None,
     ) -> None:
         """Begins without a group; see `bind`.
 
@@ -132,13 +133,15 @@ class Reads:
             state: the present one; an install replaces it.
             hide_expired_at: strict_ttl's local clock; None: the namespace does not want it.
             served: told what was read, for recency.
+            moved: why a sealed shard serves nothing but ANY.
         """
         self._entry = entry
         self._node = node
         self._clock = clock
         self._state = state
-        self._hide_expired_at = hide_expired_at
+        self.hide_expired_at = hide_expired_at
         self._served = served
+        self._moved = moved
         self._span = entry.span()
         self._waiting: list[_Read] = []  # for the next barrier round
         self.hits = 0
@@ -173,6 +176,10 @@ class Reads:
         group = self._group
         if group.stopped:
             done(error(Reason.STOPPED, f"this replica has stopped: {group.stopped}"))
+            return
+        moved = self._moved()
+        if moved is not None and level is not Level.ANY:
+            done(moved)
             return
         read = _Read(self, level, ops, token, deadline, done, after)
         if level is Level.BOUNDED:
@@ -285,6 +292,10 @@ class Reads:
     # ---- the value ------------------------------------------------------------
 
     def _serve(self, read: _Read) -> None:
+        moved = self._moved()
+        if moved is not None and read.level is not Level.ANY:
+            self.refuse(read, moved)
+            return
         if read.bound_ms is not None and read.after is not None:
             # It may have waited long, for a write whose outcome stayed unknown.
             age_now_ms = self._group.staleness_ms()
@@ -305,8 +316,8 @@ class Reads:
     def _take(self, read: _Read) -> Results:
         look, level = self._state().read, read.level
         results: Results
-        if self._hide_expired_at is not None and level >= Level.BOUNDED:
-            stamp_ms = self._hide_expired_at()
+        if self.hide_expired_at is not None and level >= Level.BOUNDED:
+            stamp_ms = self.hide_expired_at()
             results = [look(op, stamp_ms) for op in read.ops]
         else:
             results = [look(op) for op in read.ops]

@@ -45,7 +45,10 @@ class Routing(Generic[H]):
     """The map and the shards hosted on this node."""
 
     def __init__(self, shard_map: ShardMap, hosted: Iterable[H] = ()) -> None:
-        self.map = shard_map
+        self._told = shard_map
+        # What replicas and Seals here have told, until a map does.
+        self._ahead: dict[int, MapEntry] = {}
+        self.map = shard_map  # as told, with what is ahead of it
         self._hosted: dict[int, H] = {shard.entry.group: shard for shard in hosted}
         # Namespaces that are one shard, hosted here: no search needed.
         self._sole: dict[str, H] = {}
@@ -56,11 +59,37 @@ class Routing(Generic[H]):
         self._hosted[shard.entry.group] = shard
         self._find_sole()
 
-    def replace_map(self, shard_map: ShardMap) -> None:
-        """Takes a newer map; an older one is left unread."""
-        if shard_map.epoch > self.map.epoch:
-            self.map = shard_map
+    def unhost(self, group: int) -> None:
+        """Routes to a shard no more."""
+        if self._hosted.pop(group, None) is not None:
             self._find_sole()
+
+    def replace_map(self, shard_map: ShardMap) -> None:
+        """Takes a newer map; an older one is left unread. What was learned here stays ahead of it."""
+        if shard_map.epoch > self._told.epoch:
+            self._told = shard_map
+            self._lay_over()
+
+    def learn(self, entries: Iterable[MapEntry]) -> None:
+        """Takes replicas hosted here and the targets of a Seal that was applied here: they serve before any
+        map says so.
+        """
+        self._ahead.update((entry.group, entry) for entry in entries)
+        self._lay_over()
+
+    def _lay_over(self) -> None:
+        """Lays what is later than the map over it, and forgets the rest.
+
+        Group ids only grow along a key's life, so the greater id is the later one.
+        """
+        told = self._told
+        self._ahead = {
+            entry.group: entry
+            for entry in self._ahead.values()
+            if any(known.group < entry.group for known in told.overlapping(entry.namespace, entry.range))
+        }
+        self.map = self._told.overlaid(self._ahead.values()) if self._ahead else self._told
+        self._find_sole()
 
     def hosted(self) -> list[H]:
         """The shards hosted here, by group."""

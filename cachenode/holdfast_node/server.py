@@ -21,13 +21,13 @@ import random
 import signal
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
+from holdfast.shardmap import Shard as MapEntry
 from holdfast_raft.asyncio_runner import AsyncioRunner
 from holdfast_raft.clock import SystemClock
 from holdfast_raft.disk import Disk
@@ -40,15 +40,16 @@ from holdfast_raft.snapshots import SnapshotDamaged, SnapshotStore
 from holdfast_raft.wal import Wal, WalOptions
 from holdfast_raft.wal_records import WalDamaged
 
-from holdfast_node import health
-from holdfast_node.cache.policy import Eviction, Policy
+from holdfast_node import beginning, health, talk
+from holdfast_node.cache.state import State
 from holdfast_node.config import Config, ConfigError, first_map, split_address
 from holdfast_node.http import HttpServer, Page, PortInUseError
 from holdfast_node.identity import DataDirectory, DirectoryRefusedError, shape_of
+from holdfast_node.load_figures import LoadFigures
 from holdfast_node.metrics import Metrics, Traffic
+from holdfast_node.node_core import NodeCore
 from holdfast_node.node_facts import Node
-from holdfast_node.routing import Routing
-from holdfast_node.rpc import cache_service, convert, placement_service, watch_service
+from holdfast_node.rpc import cache_service, convert, joining, placement_service, watch_service
 from holdfast_node.rpc.cache_service import CacheService
 from holdfast_node.rpc.forward import Forwarder
 from holdfast_node.rpc.interceptors import Guard
@@ -73,7 +74,10 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
 )
 _STATUSES = (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING)
-_REFUSALS = (ConfigError, DirectoryRefusedError, WalDamaged, SnapshotDamaged, CorruptImage, PortInUseError)
+_REFUSALS = (
+    ConfigError, DirectoryRefusedError, joining.JoinRefusedError, WalDamaged, SnapshotDamaged, CorruptImage,
+    PortInUseError, talk.Unreadable,
+)  # fmt: skip
 
 
 class StartRefusedError(Exception):
@@ -115,6 +119,7 @@ async def run(
         for number in signals:
             loop.add_signal_handler(number, stopping.set)
             stack.callback(loop.remove_signal_handler, number)
+        config = server.config
         log.info("node.ready node=%d address=%s http=%s", config.node, config.address, config.http_address)
         if ready is not None:
             ready()
@@ -130,16 +135,19 @@ async def _started(
     fatal: Callable[[BaseException], None],
     stack: contextlib.AsyncExitStack,
 ) -> Server:
-    shards = first_map(config)
+    config, joined = await joining.settle(config)
     directory = stack.enter_context(
         DataDirectory.open(
             config.data_dir,
             cluster_id=config.cluster_id,
             node=config.node,
-            shape=shape_of(shards),
-            init=config.init,
+            shape=[] if config.join else shape_of(first_map(config)),
+            init=config.init or joined is not None,
+            incarnation=joined.incarnation if joined is not None else 0,
         )
     )
+    if joined is not None:
+        directory.remember(talk.write(joined.news))
     server = Server(config, directory, disk or FileDisk(config.data_dir), fatal, stack)
     await server.open_ports()
     return server
@@ -171,7 +179,7 @@ class Server:
         stack: contextlib.AsyncExitStack,
     ) -> None:
         """Reads what is on disk and makes the replicas; blocks, and no message leaves."""
-        self._config = config
+        self.config = config
         self._stack = stack
         self._loop = asyncio.get_running_loop()
         self._clock = SystemClock()
@@ -200,24 +208,39 @@ class Server:
         )
         self._driver.on_sync = self._traffic.wal_sync_seconds.add
         stack.callback(self._driver.close)
-        self._routing: Routing[Shard] = Routing(first_map(config))
+        self._figures = LoadFigures(self._clock.monotonic)
+        self._budget = WatchBudget()
+        self._core = NodeCore(
+            config.node,
+            directory.identity.incarnation,
+            self._driver,
+            self._clock,
+            beginning.of_config(config),
+            last_news=_last_news(directory),
+            make_shard=self._make_shard,
+            figures=self._figures,
+            remember=lambda news: self._remember(directory, news),
+            set_peers=self._set_peers,
+        )
+        self._transport.set_peers(self._core.book.peers_of(config.node))
         self._make_replicas(directory, wal)
-        self._node = Node(config, _version(), self._driver, self._transport, self._routing)
+        self._node = Node(config, _version(), self._driver, self._transport, self._core)
         self._metrics = Metrics(self._traffic, self._node)
         self._served = Served(
             cluster_id=config.cluster_id,
             node=config.node,
-            routing=self._routing,
+            routing=self._core.routing,
             traffic=self._traffic,
             now=self._clock.monotonic,
             wall_ms=self._clock.wall_ms,
-            addresses={entry.id: entry.address for entry in config.nodes},
+            address_of=self._core.book.address,
+            is_connected=self._driver.is_connected,
         )
         self._forwarder = Forwarder()
         self._cache = CacheService(self._served, self._forwarder)
 
     def _make_transport(self, directory: DataDirectory) -> GrpcTransport:
-        config = self._config
+        config = self.config
         return GrpcTransport(
             config.cluster_id,
             config.node,
@@ -233,44 +256,45 @@ class Server:
         )
 
     def _make_replicas(self, directory: DataDirectory, wal: Wal) -> None:
-        """Opens the replicas the WAL knows, makes those of a first start, and makes that durable."""
-        known = set(self._driver.known_groups())
-        budget = WatchBudget()
-        for entry in self._routing.map.shards:
-            members = tuple(replica.node for replica in entry.replicas)
-            if self._config.node not in members:
-                continue
-            if entry.group not in known and directory.has_replicas:
+        """Opens the replicas the WAL knows, or makes those of a first start, and makes that durable."""
+        if directory.has_replicas:
+            if directory.wal_id != wal.wal_id.hex():
                 raise DirectoryRefusedError(
-                    f"the WAL in {directory.path} does not know group {entry.group}, of which this node had a"
-                    " replica: the WAL is lost or another's; restore it, or reset the node"
+                    f"the WAL in {directory.path} is not the one this node's replicas were made with: it is"
+                    " lost or another's; restore it, or reset the node"
                 )
-            shard = self._make_shard(entry.namespace, entry, budget)
-            if entry.group in known:
-                group = self._driver.open_group(entry.group, shard)
-            else:
-                group = self._driver.create_group(entry.group, members, shard)
-            shard.bind(group, self._driver)
-            self._routing.host(shard)
-        if not directory.has_replicas:
-            job = wal.begin_sync()
-            if job is not None:
-                job.run()
-                wal.end_sync(job)
-            directory.replicas_made()
+            self._core.open()
+            return
+        self._core.make_first()
+        job = wal.begin_sync()
+        if job is not None:
+            job.run()
+            wal.end_sync(job)
+        directory.replicas_made(wal.wal_id.hex())
 
-    def _make_shard(self, namespace: str, entry: Any, budget: WatchBudget) -> Shard:
-        settings = self._config.namespace(namespace)
-        assert settings is not None, f"the map is made from the namespaces, {namespace} is none"
+    def _make_shard(self, core: NodeCore, entry: MapEntry, state: State | None) -> Shard:
+        space = core.namespaces.get(entry.namespace)
         return Shard(
             entry,
-            node=self._config.node,
-            policy=Policy(settings.budget_bytes, Eviction[settings.eviction.upper()]),
+            node=self.config.node,
+            policy=core.policy_of(entry.namespace),
             clock=self._clock,
             encode_event=convert.event_bytes,
-            strict_ttl=settings.strict_ttl,
-            watch_budget=budget,
+            strict_ttl=space.strict_ttl if space is not None else False,
+            watch_budget=self._budget,
+            state=state,
+            sealing=core.hosting.sealing,
+            replicas_of=core.book.replicas_of,
         )
+
+    def _set_peers(self, peers: dict[int, str]) -> None:
+        self._transport.set_peers(peers)
+
+    def _remember(self, directory: DataDirectory, news: talk.MapNews) -> None:
+        try:
+            directory.remember(talk.write(news))
+        except OSError as problem:  # a hint: the next start asks
+            log.warning("node.news_not_kept: %s", problem)
 
     # ---- ports ------------------------------------------------------------------------
 
@@ -286,7 +310,7 @@ class Server:
                 self._transport.handler(),
                 self._cache.handler(),
                 WatchService(self._served).handler(),
-                PlacementService(self._served, self._node).handler(),
+                PlacementService(self._served, self._node, self._core, self._forwarder).handler(),
             )
         )
         health_servicer = HealthServicer()
@@ -300,9 +324,9 @@ class Server:
         )
         reflection.enable_server_reflection(names, server)
         try:
-            server.add_insecure_port(self._config.address)
+            server.add_insecure_port(self.config.address)
         except RuntimeError as problem:
-            raise PortInUseError(f"cannot listen on {self._config.address} for gRPC: {problem}") from None
+            raise PortInUseError(f"cannot listen on {self.config.address} for gRPC: {problem}") from None
         stack.push_async_callback(self._forwarder.close)
         await server.start()
         stack.push_async_callback(server.stop, GRACE_S)
@@ -312,6 +336,7 @@ class Server:
         for work in (reporter.run(), self._watch_loop()):
             stack.push_async_callback(_cancelled, self._loop.create_task(work))
         self._transport.start()
+        self._core.start()
         self._driver.wake_soon()
 
     async def _open_http(self) -> None:
@@ -323,7 +348,7 @@ class Server:
             }
         )
         self._stack.push_async_callback(http.close)
-        await http.start(*split_address("http_address", self._config.http_address))
+        await http.start(*split_address("http_address", self.config.http_address))
 
     def _health_page(self, *, for_life: bool) -> Page:
         verdict = health.judge(self._node.health())
@@ -347,6 +372,19 @@ class Server:
         await self._node.give_up_leaderships(HAND_OVER_S)
         # Whoever waits is told; the answers leave while the server stops.
         self._driver.close()
+
+
+def _last_news(directory: DataDirectory) -> talk.MapNews | None:
+    """What the last run knew of the cluster; a file that cannot be read is no news."""
+    data = directory.last_news()
+    if data is None:
+        return None
+    try:
+        news = talk.read(data)
+    except talk.Unreadable as problem:
+        log.warning("node.news_unreadable: %s", problem)
+        return None
+    return news if isinstance(news, talk.MapNews) else None
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -15,29 +15,44 @@ holdfast_raft and holdfast_node.cache, which do not know each other.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from holdfast.errors import HoldfastError, Reason, error
+from holdfast.keys import KeyRange
+from holdfast.shardmap import Replica
 from holdfast.shardmap import Shard as MapEntry
 from holdfast.token import Token, TokenEntry
 from holdfast.types import EventKind, Item, Level
 from holdfast_raft.clock import Clock
+from holdfast_raft.errors import Busy
 from holdfast_raft.machine import Builder, CorruptImage, Image, UnknownEntry
+from holdfast_raft.proposals import ProposalDone
 from holdfast_raft.status import GroupStatus
 
 from holdfast_node import reads, upkeep, writes
 from holdfast_node.cache.buckets import pack_record
-from holdfast_node.cache.commands import UnknownEntryError
+from holdfast_node.cache.commands import ABORT, SEAL, UNSEAL, UnknownEntryError
 from holdfast_node.cache.image import Builder as StateBuilder
 from holdfast_node.cache.op import Op
 from holdfast_node.cache.policy import Policy
-from holdfast_node.cache.state import CorruptImageError, Event, State
+from holdfast_node.cache.results import OpResult
+from holdfast_node.cache.seal import Sealed, Target
+from holdfast_node.cache.state import CorruptImageError, Event, Rest, State
 from holdfast_node.circuit import Circuit
 from holdfast_node.reads import ReadAnswer
 from holdfast_node.watch_hub import MARK_TICK, Encode, WatchBudget, WatchHub
 from holdfast_node.writes import Outcomes, Write
+
+RETRY_AFTER_MS = 20
+SAMPLES = 512
+VERDICTS = frozenset((SEAL, ABORT, UNSEAL))
+
+
+def _unaddressed(nodes: Sequence[int]) -> tuple[Replica, ...]:
+    return tuple(Replica(node, "") for node in nodes)
 
 
 class Group(reads.Group, writes.Group, upkeep.Group, Protocol):
@@ -95,25 +110,49 @@ class Shard:
         entry: MapEntry,
         *,
         node: int,
-        policy: Policy,
+        policy: Policy | None,
         clock: Clock,
         encode_event: Encode,
         strict_ttl: bool = False,
         watch_budget: WatchBudget | None = None,
+        state: State | None = None,
+        sealing: Callable[[Shard], None] | None = None,
+        replicas_of: Callable[[Sequence[int]], tuple[Replica, ...]] = _unaddressed,
     ) -> None:
-        """policy: what the shard's is to be; the leader proposes it when the state's differs.
+        """Makes a shard without a group; `bind` names it.
 
-        Every replica begins with the same default policy, so that a difference between nodes' settings
-        can never make their states differ.
+        Args:
+            entry: the shard's place in the map.
+            node: this node.
+            policy: what the shard's is to be, None: as it is; the leader proposes it when the state's
+                differs. Every replica begins with the same default policy, so that a difference between
+                nodes' settings can never make their states differ.
+            clock: monotonic and wall time.
+            encode_event: for watchers.
+            strict_ttl: hide by the local clock at BOUNDED and ANY.
+            watch_budget: the node's.
+            state: what it begins with, made from the shards it came from; None: nothing.
+            sealing: told when a Seal was applied or found in a snapshot, and when it was lifted again.
+            replicas_of: node ids with the addresses that clients are told.
         """
         self.entry = entry
         self.node = node
-        self.state = State()
+        self.state = state or State()
+        self._sealing = sealing
+        self._replicas_of = replicas_of
+        self._moved: HoldfastError | None = None
+        self._moved_by: tuple[int, bool] | None = None  # plan, and whether its Seal decides
+        self.operations = 0
+        """Asked for since this process began."""
+        self.sampled: deque[bytes] = deque(maxlen=SAMPLES)
+        """The first keys of the latest frames: where the load lies."""
         self._clock = clock
         self._span = entry.span()
         self._marks_armed = False
         self._upkeep = upkeep.Upkeep(node, clock, policy, state=lambda: self.state)
-        self._writes = writes.Writes(entry, node, clock, next_stamp_ms=self._upkeep.next_stamp_ms)
+        self._writes = writes.Writes(
+            entry, node, clock, next_stamp_ms=self._upkeep.next_stamp_ms, moved=lambda: self._moved
+        )
         self._reads = reads.Reads(
             entry,
             node,
@@ -121,6 +160,7 @@ class Shard:
             state=lambda: self.state,
             hide_expired_at=self._local_clock_ms if strict_ttl else None,
             served=self._upkeep.note_reads,
+            moved=lambda: self._moved,
         )
         self.hub = WatchHub(
             entry.group,
@@ -139,6 +179,9 @@ class Shard:
         self._upkeep.bind(group, driver, self._wake)
         self._writes.bind(group, circuit, self._wake, driver.call_at)
         self._reads.bind(group, circuit, self._wake, driver.call_at)
+        if self.state.stamp_ms:  # of the shards it came from
+            self._upkeep.stamps.seen(self.state.stamp_ms, self._clock.monotonic())
+        self._look_at_seal()
 
     # ---- facts ------------------------------------------------------------
 
@@ -159,9 +202,22 @@ class Shard:
         """The group's clock now, as far as this replica knows: what clients count `not_after` from."""
         return self._upkeep.told_stamp_ms()
 
+    def want_policy(self, policy: Policy | None) -> None:
+        """What the shard's policy is to be from now on; None: as it is."""
+        self._upkeep.want_policy(policy)
+
+    def want_strict_ttl(self, strict_ttl: bool) -> None:
+        """Whether BOUNDED and ANY hide by the local clock from now on."""
+        self._reads.hide_expired_at = self._local_clock_ms if strict_ttl else None
+
     def token_entry(self, index: int) -> TokenEntry:
         """What a session has seen that was answered from `index`."""
         return TokenEntry(*self._span, self.entry.group, index)
+
+    @property
+    def moved(self) -> HoldfastError | None:
+        """Why a sealed shard serves nothing any more, and who does; None: it serves."""
+        return self._moved
 
     def digest(self) -> str:
         """Of the state at the applied index; about 1 us a key."""
@@ -209,6 +265,7 @@ class Shard:
                 some may be errors when the frame took several entries; or one error for all of them. May
                 be called before this returns.
         """
+        self._count(ops)
         return self._writes.write(session, answered_below, op_bytes, ops, deadline, done)
 
     def read(
@@ -226,16 +283,36 @@ class Shard:
 
         after: the frame's writes to this shard that name a key read here.
         """
+        self._count(ops)
         self._reads.read(Level(level), bound_ms, or_linearizable, ops, token, deadline, done, after)
+
+    def _count(self, ops: list[Op]) -> None:
+        self.operations += len(ops)
+        self.sampled.append(ops[0].key)
+
+    def propose(self, encode: Callable[[int], bytes], deadline: float, done: ProposalDone) -> None:
+        """Proposes an entry of the node's own: a Seal, an Abort, an Unseal.
+
+        Args:
+            encode: the entry for a stamp.
+            deadline: monotonic seconds.
+            done: called once; see holdfast_raft.group.Group.propose.
+        """
+        if self._group.is_leader and not self._upkeep.may_stamp:
+            done(Busy("the group's clock", RETRY_AFTER_MS))
+            return
+        self._group.propose(encode(self._upkeep.next_stamp_ms()), None, deadline, done)
 
     # ---- StateMachine ------------------------------------------------------------
 
-    def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:  # noqa: ARG002
+    def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:
         state = self.state
         try:
-            results = state.apply(data, context)  # type: ignore[arg-type]  # what _propose attached
+            results = state.apply(data, context, (index, term))  # type: ignore[arg-type]  # what _propose attached
         except UnknownEntryError as problem:
             raise UnknownEntry(str(problem)) from problem
+        if self._moved is not None or state.sealed is not None:
+            return self._applied_sealed(data, results)
         self._upkeep.applied(state.stamp_ms)
         if state.keep_events:
             events = state.take_events()
@@ -243,17 +320,70 @@ class Shard:
                 self.hub.publish(events)
         return results
 
+    def _applied_sealed(self, data: bytes, results: list[list[OpResult]]) -> object:
+        """An entry that sealed the shard, or came after: every operation in it is answered alike."""
+        moved = self._moved
+        self._look_at_seal()
+        if moved is None or data[0] in VERDICTS:
+            return results
+        return [[moved] * len(run) for run in results]
+
+    def _look_at_seal(self) -> None:
+        """Draws the consequences when the state is sealed, or is so no longer."""
+        sealed = self.state.sealed
+        by = (sealed.plan, sealed.decides) if sealed is not None else None
+        if by == self._moved_by:
+            return
+        self._moved_by = by
+        if sealed is None:
+            self._moved = None
+            self.hub.unseal()
+            self._wake()  # keys whose time has passed meanwhile
+        else:  # also of another plan: a snapshot may come that skips an Unseal
+            self._moved = self._refusal(sealed)
+            self._writes.refuse_queue(self._moved)
+            if sealed.decides:
+                self.hub.seal(self._moved)
+        self._told_seal()
+
+    def _told_seal(self) -> None:
+        if self._sealing is not None:
+            self._sealing(self)
+
+    def _refusal(self, sealed: Sealed) -> HoldfastError:
+        shards = tuple(map(self.entry_of, sealed.targets))
+        if not sealed.decides:  # the shards tell clients which BUSY this is; nobody serves them yet
+            message = f"group {self.entry.group} is about to be merged"
+            return error(Reason.BUSY, message, retry_after_ms=RETRY_AFTER_MS, shards=shards)
+        groups = ", ".join(str(shard.group) for shard in shards)
+        message = f"group {self.entry.group} has ended; group {groups} goes on"
+        return error(Reason.WRONG_SHARD, message, shards=shards)
+
+    def entry_of(self, target: Target) -> MapEntry:
+        """A target of this shard's Seal as a map entry; of no newer epoch than this one, as nobody has
+        published it yet.
+        """
+        return MapEntry(
+            self.entry.namespace,
+            KeyRange(target.start, target.end),
+            target.group,
+            self.entry.epoch,
+            self._replicas_of(target.replicas),
+            0,
+        )
+
     def freeze(self) -> Image:
         return self.state.freeze()
 
     def builder(self) -> Builder:
-        return _Restore()
+        return Restore()
 
     def install(self, builder: Builder) -> None:
-        assert isinstance(builder, _Restore), "install takes what builder() gave"
+        assert isinstance(builder, Restore), "install takes what builder() gave"
         self.state = State.restored(builder.inner)
         self._upkeep.stamps.seen(self.state.stamp_ms, self._clock.monotonic())
         self.hub.reinstalled()
+        self._look_at_seal()
 
     def role_changed(self, leading: bool) -> None:
         self._upkeep.role_changed(leading)
@@ -323,6 +453,9 @@ class _Watched:
     def events_after(self, revision: int) -> Sequence[Event]:
         return self._shard.state.events_after(revision)
 
+    def resume(self, group: int, revision: int) -> int | Rest:
+        return self._shard.state.resume(group, revision, self._shard.entry.group)
+
     def page(self, start: bytes, end: bytes, keys_max: int, bytes_max: int) -> tuple[list[Event], bytes]:
         state = self._shard.state
         page = state.scan(start, end, keys_max, bytes_max)
@@ -335,7 +468,7 @@ def _as_event(item: Item, stamp_ms: int) -> Event:
     return Event(int(EventKind.SNAPSHOT), item.key, item.revision, record, None)
 
 
-class _Restore:
+class Restore:
     """A state being restored, in raft's words. holdfast_raft.machine.Builder."""
 
     def __init__(self) -> None:

@@ -75,8 +75,8 @@ class Timers(Protocol):
 class Upkeep:
     """See the module docstring."""
 
-    def __init__(self, node: int, clock: Clock, policy: Policy, *, state: Callable[[], State]) -> None:
-        """policy: what the namespace's is to be."""
+    def __init__(self, node: int, clock: Clock, policy: Policy | None, *, state: Callable[[], State]) -> None:
+        """policy: what the namespace's is to be; None: as the state has it."""
         self._node = node
         self._clock = clock
         self._policy = policy
@@ -98,6 +98,17 @@ class Upkeep:
         self._group = group
         self._timers = timers
         self._wake = wake
+
+    @property
+    def may_stamp(self) -> bool:
+        """Whether a leader's clock has been brought up to the present."""
+        return self._steered
+
+    def want_policy(self, policy: Policy | None) -> None:
+        """What the namespace's policy is to be from now on."""
+        if policy != self._policy:
+            self._policy = policy
+            self._ask_turn(self._clock.monotonic())
 
     def next_stamp_ms(self) -> int:
         """The stamp for an entry proposed now."""
@@ -180,8 +191,9 @@ class Upkeep:
             return False
         state = self._state()
         if now >= self._retry_at:
-            if state.policy != self._policy:
-                self._propose(_POLICY, lambda stamp_ms: encode_policy(stamp_ms, self._policy), now)
+            policy = self._policy
+            if policy is not None and policy != state.policy and state.sealed is None:
+                self._propose(_POLICY, lambda stamp_ms: encode_policy(stamp_ms, policy), now)
             if state.over_budget():
                 self._propose(_EVICT, encode_evict, now)
         expire_at = self._expire(now, state.next_deadline())

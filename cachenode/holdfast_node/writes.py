@@ -137,8 +137,12 @@ class _Entry(NamedTuple):
 class Writes:
     """See the module docstring."""
 
-    def __init__(self, entry: MapEntry, node: int, clock: Clock, *, next_stamp_ms: Callable[[], int]) -> None:
-        """next_stamp_ms: the stamp for an entry proposed now."""
+    def __init__(
+        self, entry: MapEntry, node: int, clock: Clock, *, next_stamp_ms: Callable[[], int],
+        moved: Callable[[], HoldfastError | None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """next_stamp_ms: the stamp for an entry proposed now. moved: why a sealed shard takes nothing."""
+        self._moved = moved
         self._entry = entry
         self._node = node
         self._clock = clock
@@ -173,7 +177,10 @@ class Writes:
         """Queues a frame's writes; `done` may be called before this returns (refusals)."""
         write = Write(self, session, answered_below, op_bytes, ops, deadline, done)
         group = self._group
-        if group.stopped or not (group.is_leader or group.leader == self._node):
+        moved = self._moved()
+        if moved is not None:
+            self._settle(write, moved, group.applied_index)
+        elif group.stopped or not (group.is_leader or group.leader == self._node):
             self._settle(write, self._circuit.refusal(), group.applied_index)
         elif (
             self.queue_bytes + write.size > QUEUE_BYTES_MAX
@@ -347,13 +354,13 @@ class Writes:
         for act in waiting or ():
             act()
 
-    def refuse_queue(self) -> None:
-        """Ends what was not proposed: this replica does not lead."""
+    def refuse_queue(self, why: HoldfastError | None = None) -> None:
+        """Ends what was not proposed: this replica does not lead, or `why`."""
         queue, self._queue = self._queue, deque()
         self.queue_bytes = self.queue_operations = 0
         if not queue:
             return
-        why = self._circuit.refusal()
+        why = why or self._circuit.refusal()
         index = self._group.applied_index
         for write in queue:
             if not write.at:

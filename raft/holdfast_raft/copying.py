@@ -42,6 +42,8 @@ PULL_SECONDS = 0.25
 """What is asked for at once is paid for within this time, as far as the bounds allow."""
 BURST_SECONDS = 0.05
 """Time of silence that a copy may catch up with above its rate."""
+UNSYNCED_LOOK = 4 * 1024 * 1024
+"""Bytes of followed entries that are counted as not on disk; beyond it, it is too far behind anyhow."""
 
 Place = tuple[int, int]
 """Index and term."""
@@ -163,8 +165,16 @@ class Copy:
         return self.journal.durable_index if self.journal is not None and self._base_is_durable else 0
 
     def behind_bytes(self) -> int:
-        """About what is missing up to `commit_index`, as the source told at `heard_at`."""
-        return self._behind_bytes
+        """About what is missing up to `commit_index`, as the source told at `heard_at`; what is followed and
+        not on disk yet is missing too.
+        """
+        unsynced = 0
+        if self.journal is not None and self.journal.has_unsynced:
+            first = max(self.journal.durable_index, self.journal.base_index) + 1
+            unsynced = sum(
+                len(entry[0]) for entry in self.journal.from_index(first, UNSYNCED_LOOK, self.index)
+            )
+        return self._behind_bytes + unsynced
 
     # ---- what the driver calls -----------------------------------------------------------------------
 

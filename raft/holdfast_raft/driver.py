@@ -56,7 +56,7 @@ LATE_AFTER = 0.1
 MARK_AFTER = 0.01
 """Seconds after its last sync at which an idle WAL writes a synced_to mark."""
 HOUSEKEEPING_EVERY = 1.0
-TOLD_BYTES_MAX = 1024 * 1024
+TOLD_BYTES_MAX = 4 * 1024 * 1024
 """Of one `Driver.tell`."""
 
 

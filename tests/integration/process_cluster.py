@@ -54,18 +54,22 @@ def eventually(reached: Callable[[], bool], what: str, within: float = START_WIT
 class NodeProcess:
     """One node."""
 
-    def __init__(self, cluster: ProcessCluster, number: int, config: Path) -> None:
+    def __init__(
+        self, cluster: ProcessCluster, number: int, config: Path, flags: tuple[str, ...] = ()
+    ) -> None:
+        """flags: how it is started, instead of by `config`."""
         self.number = number
         self.config = config
         self.address = cluster.address(number)
         self.http = cluster.http(number)
+        self._flags = flags or ("--config", str(config))
         self.process: subprocess.Popen[bytes] | None = None
         self._cluster = cluster
 
     def start(self, *, init: bool = False) -> None:
         assert self.process is None or self.process.poll() is not None
         log = (self.config.parent / "log").open("ab")
-        command = [sys.executable, "-m", self._cluster.module, "--config", str(self.config)]
+        command = [sys.executable, "-m", self._cluster.module, *self._flags]
         with log:
             self.process = subprocess.Popen(
                 [*command, *(["--init"] if init else [])],
@@ -135,7 +139,7 @@ class NodeProcess:
 
 
 class ProcessCluster:
-    """`nodes` nodes with one static map."""
+    """`nodes` nodes that are born together, and those that join later."""
 
     def __init__(
         self,
@@ -152,6 +156,7 @@ class ProcessCluster:
         self.environment = {**os.environ, **(environment or {})}
         self._ports = free_ports(2 * nodes)
         self._count = nodes
+        self._joined: dict[int, tuple[str, ...]] = {}
         self._digests: dict[tuple[int, int], str] = {}  # (group, index) -> digest, as first said
         cuts = ", ".join(f'"{cut}"' for cut in splits)
         table = "".join(
@@ -170,14 +175,32 @@ class ProcessCluster:
             self.nodes[number] = NodeProcess(self, number, config)
 
     def address(self, node: int) -> str:
+        if node in self._joined:
+            return self._joined[node][0]
         return f"127.0.0.1:{self._ports[node - 1]}"
 
     def http(self, node: int) -> str:
+        if node in self._joined:
+            return self._joined[node][1]
         return f"127.0.0.1:{self._ports[self._count + node - 1]}"
 
     @property
     def endpoints(self) -> str:
         return ",".join(node.address for node in self.nodes.values())
+
+    def join(self) -> NodeProcess:
+        """A new node joins through the first one; it is ready when this returns."""
+        number = max(self.nodes) + 1
+        self._joined[number] = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
+        place = self.home / f"node-{number}"
+        place.mkdir()
+        address, http = self._joined[number]
+        flags = ("--join", self.nodes[1].address, "--address", address, "--http-address", http)
+        flags += ("--data-dir", str(place / "data"))
+        node = self.nodes[number] = NodeProcess(self, number, place / "config.toml", flags)
+        node.start()
+        eventually(node.is_ready, f"node {number} ready; its log:\n{node.log()}")
+        return node
 
     def start(self, *, init: bool = False) -> None:
         """Starts the nodes that do not run, and waits until all are ready."""

@@ -31,14 +31,18 @@ VARIABLES = {"HOLDFAST_ENDPOINTS"}
 # What a node can be told, by file, environment or flag: names, places, sizes, times. A new one is added here
 # by whoever has seen that no value of it within its bounds weakens a rule of the guard, WAL or reads.
 JUDGED = {
-    "cluster_id", "node", "data_dir", "address", "http_address", "zone", "init", "log_level", "log_format",
+    "cluster_id", "node", "join", "weight",
+    "data_dir", "address", "http_address", "zone", "init", "log_level", "log_format",
     "raft.election_min_ms", "raft.election_max_ms", "raft.heartbeat_ms",
     "wal.segment_bytes", "wal.total_bytes_max",
     "nodes[].id", "nodes[].address", "nodes[].http", "nodes[].zone",
     "namespaces[].name", "namespaces[].budget_bytes", "namespaces[].eviction", "namespaces[].strict_ttl",
     "namespaces[].splits",
 }  # fmt: skip
-FLAGS = {"-h", "--help", "--config", "--init"}
+FLAGS = {
+    "-h", "--help", "--config", "--init", "--join", "--address", "--http-address", "--data-dir", "--zone",
+    "--weight",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,9 @@ _ELSEWHERE = frozenset(
 )
 # Any write must name a not_after; the stamp to count from is known once the shard is.
 _PROVISIONAL_NOT_AFTER = 1
+# A shard that is being split, merged or moved has nobody to serve it for some tens of ms.
+RESHAPE_PATIENCE_S = 1.0
+RESHAPE_LOOK_S = 0.01
 
 
 class CacheService:
@@ -179,21 +182,30 @@ class CacheService:
         if is_write:
             operation.not_after_ms = _PROVISIONAL_NOT_AFTER
         op = _decoded(operation.SerializeToString())
-        shard = self._served.routing.locate_operation(namespace, op, whole=op.kind != SCAN)
         may_forward = not was_forwarded(context.invocation_metadata())
-        try:
-            if isinstance(shard, HoldfastError):
-                raise shard
-            if self._served.closing:
-                raise error(Reason.STOPPED, "the node is shutting down")
-            if is_write:
-                return await self._write(shard, operation, timeout_s, deadline)
-            return await self._read(shard, op, request, deadline)
-        except HoldfastError as problem:
-            # A write that was refused here for want of leadership never reached the log.
-            address = self._elsewhere(problem, shard, is_write) if may_forward else ""
-            if not address:
-                raise
+        patient_until = min(deadline, self._served.now() + RESHAPE_PATIENCE_S)
+        while True:
+            shard = self._served.routing.locate_operation(namespace, op, whole=op.kind != SCAN)
+            try:
+                if isinstance(shard, HoldfastError):
+                    raise shard
+                if self._served.closing:
+                    raise error(Reason.STOPPED, "the node is shutting down")
+                if is_write:
+                    return await self._write(shard, operation, deadline - self._served.now(), deadline)
+                return await self._read(shard, op, request, deadline)
+            except HoldfastError as problem:
+                # A write that was refused here for want of leadership never reached the log.
+                address = self._elsewhere(problem, shard, is_write) if may_forward else ""
+                if not address and not (_passes(problem, shard) and self._served.now() < patient_until):
+                    raise
+            if address:
+                return await self._sent_on(address, method, request, response, deadline, is_write)
+            await asyncio.sleep(RESHAPE_LOOK_S)
+
+    async def _sent_on(
+        self, address: str, method: str, request: Any, response: Any, deadline: float, is_write: bool
+    ) -> Any:
         self._served.traffic.forwarded += 1
         return await self._forwarder.call(
             address,
@@ -210,10 +222,12 @@ class CacheService:
             return ""
         if isinstance(shard, HoldfastError):
             return self._best_replica(problem.shards)
+        if problem.reason is Reason.WRONG_SHARD:  # its targets may be here: routing knows them by now
+            return ""
         leader = shard.leader
         if leader is None or leader == self._served.node:
             return ""
-        return self._served.addresses.get(leader, "")
+        return self._served.address_of(leader)
 
     def _best_replica(self, shards: tuple[MapEntry, ...]) -> str:
         if not shards:
@@ -221,7 +235,9 @@ class CacheService:
         entry = shards[0]
         nodes = [entry.leader, *(replica.node for replica in entry.replicas)]
         others = [node for node in nodes if node and node != self._served.node]
-        return self._served.addresses.get(others[0], "") if others else ""
+        # A map may name who led when it was made: a write sent to a node that is gone has no known outcome.
+        others.sort(key=lambda node: not self._served.is_connected(node))
+        return self._served.address_of(others[0]) if others else ""
 
     async def _write(
         self, shard: Shard, operation: pb.Operation, timeout_s: float, deadline: float
@@ -269,6 +285,15 @@ class CacheService:
             age_ms=age_ms,
             token=convert.token_message(served.cluster_id, shard.token_entry(applied_index)),
         )
+
+
+def _passes(problem: HoldfastError, shard: Shard | HoldfastError) -> bool:
+    """Whether it is what a reshape looks like for some tens of ms, from a replica here."""
+    if isinstance(shard, HoldfastError) or problem.outcome is not Outcome.REFUSED:
+        return False
+    if problem.reason is Reason.NOT_LEADER:
+        return not problem.leader
+    return problem.reason is Reason.WRONG_SHARD or (problem.reason is Reason.BUSY and shard.moved is not None)
 
 
 def _decoded(data: bytes) -> Op:

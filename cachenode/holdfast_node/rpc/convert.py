@@ -94,6 +94,11 @@ def status_details(code: int, problem: HoldfastError) -> bytes:
 # ---- the map and tokens -----------------------------------------------------------
 
 
+def replica_message(replica: Replica) -> types.Replica:
+    """The wire form of a replica."""
+    return types.Replica(node=replica.node, address=replica.address)
+
+
 def shard_message(shard: Shard) -> types.Shard:
     """The wire form of a map entry."""
     return types.Shard(
@@ -102,7 +107,7 @@ def shard_message(shard: Shard) -> types.Shard:
         end=shard.range.end,
         group=shard.group,
         epoch=shard.epoch,
-        replicas=[types.Replica(node=replica.node, address=replica.address) for replica in shard.replicas],
+        replicas=map(replica_message, shard.replicas),
         leader=shard.leader,
     )
 
@@ -123,6 +128,11 @@ def map_message(shards: ShardMap, namespace: str = "") -> pb.ShardMap:
     """The wire form of the map, or of one namespace of it."""
     chosen = (s for s in shards.shards if not namespace or s.namespace == namespace)
     return pb.ShardMap(epoch=shards.epoch, shards=map(shard_message, chosen))
+
+
+def map_of(message: pb.ShardMap) -> ShardMap:
+    """The map of its wire form."""
+    return ShardMap(message.epoch, map(shard_of, message.shards))
 
 
 def token_of(message: types.Token | bytes, cluster_id: str) -> Token:
@@ -393,10 +403,10 @@ def event_bytes(event: Event, with_previous: bool, keys_only: bool) -> bytes:
 
 
 def watch_response(watch: int, group: int, part: WatchSlice) -> bytes:
-    """The encoded holdfast.v1.WatchResponse of a slice."""
+    """The encoded holdfast.v1.WatchResponse of a slice; its point may be of a group that came before."""
     point = b""
     if part.revision is not None:
-        point = pb.WatchPoint(group=group, revision=part.revision).SerializeToString()
+        point = pb.WatchPoint(group=part.group or group, revision=part.revision).SerializeToString()
     response = private.RawWatchResponse(
         watch=watch, events=part.events, point=point, started=part.started, caught_up=part.caught_up
     )

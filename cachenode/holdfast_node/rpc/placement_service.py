@@ -7,7 +7,7 @@ every node (`ListReplicas` is about the answering node only).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import grpc
@@ -16,7 +16,10 @@ from holdfast.v1 import placement_pb2 as pb
 from holdfast_raft.status import Role
 
 from holdfast_node import limits
+from holdfast_node.node_core import NodeCore
 from holdfast_node.rpc import convert
+from holdfast_node.rpc.forward import Forwarder
+from holdfast_node.rpc.placement_admin import PlacementAdmin
 from holdfast_node.rpc.served import Served
 from holdfast_node.shard import Shard, ShardFigures
 
@@ -58,9 +61,11 @@ class Cluster(Protocol):
 class PlacementService:
     """Handlers of Placement."""
 
-    def __init__(self, served: Served, cluster: Cluster) -> None:
+    def __init__(self, served: Served, cluster: Cluster, core: NodeCore, forwarder: Forwarder) -> None:
         self._served = served
         self._cluster = cluster
+        self._core = core
+        self._admin = PlacementAdmin(served, core, forwarder)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What to register with the server."""
@@ -78,6 +83,12 @@ class PlacementService:
             )
             for name, (handle, request) in rows.items()
         }
+        methods |= self._admin.handlers()
+        methods["WatchMap"] = grpc.unary_stream_rpc_method_handler(
+            self.watch_map,
+            request_deserializer=pb.WatchMapRequest.FromString,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def get_map(self, request: pb.GetMapRequest, _: Any) -> pb.GetMapResponse:
@@ -89,8 +100,32 @@ class PlacementService:
             map=convert.map_message(routing.live_map(), request.namespace),
         )
 
-    async def list_nodes(self, _request: pb.ListNodesRequest, _: Any) -> pb.ListNodesResponse:
-        return pb.ListNodesResponse(nodes=map(_node_message, self._cluster.nodes()))
+    async def watch_map(self, request: pb.WatchMapRequest, _: Any) -> AsyncIterator[pb.WatchMapResponse]:
+        """The map at each of its epochs; in between nothing is said."""
+        told = -1
+        news = asyncio.Event()
+        self._core.news_waits.add(news.set)
+        try:
+            while not self._served.closing:
+                news.clear()
+                if self._core.routing.map.epoch != told:
+                    told = self._core.routing.map.epoch
+                    shards = convert.map_message(self._served.routing.live_map(), request.namespace)
+                    yield pb.WatchMapResponse(cluster_id=self._served.cluster_id, map=shards)
+                await news.wait()
+        finally:
+            self._core.news_waits.discard(news.set)
+
+    async def list_nodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesResponse:
+        """As seen from here, with what the placement group keeps of them when its leader can be asked."""
+        kept = await self._admin.kept_nodes(request, context)
+        views = {view.id: view for view in self._cluster.nodes()}
+        for number, node in kept.items():
+            if number in views:
+                seen = _node_message(views[number])
+                node.MergeFrom(seen)
+        nodes = {**{number: _node_message(view) for number, view in views.items()}, **kept}
+        return pb.ListNodesResponse(nodes=[nodes[number] for number in sorted(nodes)])
 
     async def list_replicas(self, _request: pb.ListReplicasRequest, _: Any) -> pb.ListReplicasResponse:
         replicas = []

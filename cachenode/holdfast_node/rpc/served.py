@@ -20,7 +20,8 @@ class Served:
         traffic: what is counted.
         now: monotonic seconds, the clock of all deadlines here.
         wall_ms: the operating system's clock, ms; only for groups that have none yet.
-        addresses: gRPC address by node.
+        address_of: gRPC address of a node; '' when it is not known.
+        is_connected: whether this node is in touch with another.
         closing: the node is shutting down; new work is refused STOPPED.
     """
 
@@ -30,8 +31,9 @@ class Served:
     traffic: Traffic
     now: Callable[[], float]
     wall_ms: Callable[[], int]
-    addresses: dict[int, str]
+    address_of: Callable[[int], str]
     closing: bool = False
+    is_connected: Callable[[int], bool] = lambda _: True
 
     def stamp_ms(self, shard: Shard) -> int:
         """What not_after is counted from. A new group has no clock before its first leader has heard a

@@ -696,7 +696,7 @@ class GetPlanResponse(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def plan(self) -> Global___Plan:
-        """With dry_run: what it would be; id 0."""
+        """As it stands."""
 
     def __init__(
         self,
@@ -718,7 +718,7 @@ class CancelPlanResponse(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def plan(self) -> Global___Plan:
-        """With dry_run: what it would be; id 0."""
+        """As it stands."""
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from holdfast_node.cache.commands import decode_operation
 from holdfast_node.cache.history import Event
 from holdfast_node.cache.op import Op
 from holdfast_node.cache.policy import Policy
+from holdfast_node.cache.state import State
 from holdfast_node.shard import Shard
 from holdfast_raft.errors import LeadershipLost, NotLeader, RaftError
 from holdfast_raft.proposals import Applied
@@ -179,6 +180,7 @@ class Replica1:
         policy: Policy | None = None,
         strict_ttl: bool = False,
         entry: MapEntry = ENTRY,
+        state: State | None = None,
     ) -> None:
         self.clock = Clock()
         self.driver = Driver(self.clock)
@@ -189,6 +191,7 @@ class Replica1:
             clock=self.clock,
             encode_event=encode,
             strict_ttl=strict_ttl,
+            state=state,
         )
         self.group = Group(self.shard, self.clock, leading=leading)
         self.shard.bind(self.group, self.driver)

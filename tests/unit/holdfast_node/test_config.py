@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from holdfast_node.config import ConfigError, environment_name, first_map, from_mapping, load
+from holdfast_node.config import ConfigError, environment_name, first_map, from_mapping, load, placement_nodes
 from holdfast_node.config_keys import SETTINGS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -185,6 +185,47 @@ def test_every_flat_key_has_its_own_variable() -> None:
     names = [environment_name(s.name) for s in SETTINGS if "[]" not in s.name]
 
     assert len(names) == len(set(names))
+
+
+JOIN = {
+    "join": "127.0.0.1:7400", "address": "127.0.0.1:7404", "http_address": "127.0.0.1:7504", "data_dir": "d",
+}  # fmt: skip
+
+
+def test_a_node_that_joins_is_told_only_where() -> None:
+    """The cluster's name, its id, the others and the namespaces come from the cluster."""
+    config = from_mapping(JOIN)
+
+    assert (config.cluster_id, config.node, config.nodes, config.weight) == ("", 0, (), 100)
+    assert (config.address, config.http_address) == ("127.0.0.1:7404", "127.0.0.1:7504")
+    assert from_mapping({**JOIN, "cluster_id": "prod", "weight": 50, "zone": "z"}).weight == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"node": 4}, "node"),
+        ({"nodes": [{"id": 1, "address": "127.0.0.1:1"}]}, "nodes"),
+        ({"namespaces": [{"name": "default"}]}, "namespaces"),
+        ({"address": ""}, "address"),
+        ({"http_address": ""}, "http_address"),
+        ({"join": "prod.example.com:7400"}, "join"),
+        ({"join": "nowhere"}, "join"),
+        ({"weight": 10_001}, "weight"),
+        ({"cluster_id": "-"}, "cluster_id"),
+    ],
+)
+def test_what_a_node_that_joins_must_not_say_is_refused(change: dict[str, object], key: str) -> None:
+    """By the key that is wrong."""
+    assert refusal({**JOIN, **change}).key == key
+
+
+def test_the_placement_group_is_on_the_lowest_ids() -> None:
+    """On as many nodes as a shard has replicas."""
+    nodes = [{"id": n, "address": f"127.0.0.1:{n}", "http": f"127.0.0.1:{n + 10}"} for n in (5, 1, 4, 2)]
+
+    assert placement_nodes(from_mapping({**BASE, "nodes": nodes})) == (1, 2, 4)
+    assert placement_nodes(from_mapping(BASE))
 
 
 json_like = st.recursive(

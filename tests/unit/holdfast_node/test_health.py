@@ -81,3 +81,24 @@ def test_only_changes_are_reported() -> None:
     asyncio.run(main())
 
     assert told == [("", 1), ("shard/2", 1), ("shard/3", 1), ("", 2), ("shard/3", 2)]
+
+
+def test_a_shard_that_has_gone_serves_no_more() -> None:
+    """Split, merged or moved away: whoever still asks for it is not told that it serves."""
+    told: list[tuple[str, int]] = []
+    facts = [GOOD]
+
+    class Servicer:
+        async def set(self, service: str, status: int) -> None:
+            told.append((service, status))
+
+    async def main() -> None:
+        reporter = HealthReporter(Servicer(), lambda: facts[0], (2, 1))
+        await reporter.report()
+        facts[0] = GOOD._replace(replicas=(ReplicaFacts(3, True, ""),))
+        await reporter.report()
+        await reporter.report()
+
+    asyncio.run(main())
+
+    assert told[3:] == [("shard/2", 2)]

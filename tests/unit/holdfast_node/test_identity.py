@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 from holdfast_node.config import first_map, from_mapping
-from holdfast_node.identity import MEMBERS, NODE, DataDirectory, DirectoryRefusedError, shape_of
+from holdfast_node.identity import (
+    MEMBERS,
+    NODE,
+    DataDirectory,
+    DirectoryRefusedError,
+    refuse_strangers,
+    shape_of,
+)
 
 SHAPE: list[Any] = [["default", "", "", 2, [1]]]
 
@@ -137,3 +144,43 @@ def test_the_shape_follows_ranges_and_nodes_but_not_addresses() -> None:
 
     assert shape(7, []) == shape(8, [])
     assert shape(7, []) != shape(7, ["m"])
+
+
+def test_who_a_directory_is_can_be_asked_without_opening_it(tmp_path: Path) -> None:
+    """A node that joined knows itself from there; what is damaged is refused, not taken for new."""
+    assert DataDirectory.peek(tmp_path / "d") is None
+    with opened(tmp_path / "d", init=True, incarnation=7) as directory:
+        assert directory.identity == DataDirectory.peek(tmp_path / "d") == ("dev", 1, 7)
+    (tmp_path / "d" / NODE).write_text('{"format": 1}')
+
+    with pytest.raises(DirectoryRefusedError, match="is damaged"):
+        DataDirectory.peek(tmp_path / "d")
+
+
+def test_the_last_news_outlive_the_process(tmp_path: Path) -> None:
+    """The latest replace all before them."""
+    assert DataDirectory.peek_news(tmp_path) is None
+    with opened(tmp_path / "d", init=True) as directory:
+        assert directory.last_news() is None
+        directory.remember(b"one")
+        directory.remember(b"two")
+    with opened(tmp_path / "d") as directory:
+        assert directory.last_news() == DataDirectory.peek_news(tmp_path / "d") == b"two"
+
+
+def test_the_wal_that_was_made_with_the_replicas_is_named(tmp_path: Path) -> None:
+    """Another one in its place has lost them."""
+    with opened(tmp_path / "d", init=True) as directory:
+        assert (directory.has_replicas, directory.wal_id) == (False, "")
+        directory.replicas_made("cafe")
+    with opened(tmp_path / "d") as directory:
+        assert (directory.has_replicas, directory.wal_id) == (True, "cafe")
+
+
+def test_a_new_directory_takes_what_a_cut_off_start_left(tmp_path: Path) -> None:
+    """Its lock, and a file that was never renamed; nothing else."""
+    (tmp_path / (NODE + ".new")).write_text("half a")
+    refuse_strangers(tmp_path)
+    refuse_strangers(tmp_path / "none")
+    with opened(tmp_path, init=True) as directory:
+        assert directory.identity.node == 1

@@ -136,3 +136,111 @@ def test_a_shard_is_routed_to_once_it_is_hosted() -> None:
     assert router.locate("other", b"k") is ALONE_HERE
     assert router.hosted() == [ALONE_HERE]
     assert router.group(4) is ALONE_HERE
+
+
+# ---- ahead of the map ----------------------------------------------------------------------------------
+
+
+def entry(group: int, start: bytes, end: bytes, namespace: str = "default") -> Shard:
+    return Shard(namespace, KeyRange(start, end), group, 1, REPLICAS, 0)
+
+
+def groups(router: Routing[Hosted], *keys: bytes) -> list[int]:
+    """Which group each key is routed to."""
+    located = [router.map.locate("default", key) for key in keys]
+    return [found.group for found in located if found is not None]
+
+
+def test_what_a_seal_told_goes_before_the_map() -> None:
+    """The targets serve before any map says so; where they are hosted they are found."""
+    router = routing()
+    left, right = Hosted(entry(10, b"", b"f"), 1), entry(11, b"f", b"m")
+    router.host(left)
+
+    router.learn((left.entry, right))
+
+    assert router.locate("default", b"a") is left
+    found = router.locate("default", b"g")
+    assert reason(found) is Reason.WRONG_SHARD
+    assert found.shards == (right,)  # type: ignore[union-attr]
+    assert router.locate("default", b"z") is HIGH_HERE
+
+
+def test_what_is_ahead_outlives_maps_that_do_not_know_it() -> None:
+    """A map that is newer for another reason takes nothing back, however much was learned since."""
+    router = routing()
+    router.learn((entry(10, b"", b"f"), entry(11, b"f", b"m")))
+    router.learn((entry(20, b"", b"c"), entry(21, b"c", b"f")))
+    router.learn((entry(30, b"m", b""),))
+
+    router.replace_map(ShardMap(2, (LOW, HIGH, ALONE)))
+
+    assert groups(router, b"a", b"d", b"g", b"z") == [20, 21, 11, 30]
+    assert router.map.epoch == 2
+
+
+def test_a_map_that_knows_it_ends_what_was_ahead() -> None:
+    """From then on the map alone is gone by, and a later one rules."""
+    router = routing()
+    router.learn((entry(10, b"", b"f"), entry(11, b"f", b"m")))
+
+    router.replace_map(ShardMap(2, (entry(10, b"", b"f"), entry(11, b"f", b"m"), HIGH)))
+
+    assert router.map.shards == (entry(10, b"", b"f"), entry(11, b"f", b"m"), HIGH)
+    assert router._ahead == {}
+
+
+def test_an_older_group_is_never_laid_over_a_later_one() -> None:
+    """A replica that lags tells what it once was; group ids only grow along a key's life."""
+    router: Routing[Hosted] = Routing(ShardMap(9, (entry(40, b"", b"m"), entry(41, b"m", b""))))
+
+    router.learn((entry(10, b"", b""), entry(40, b"", b"m")))
+
+    assert groups(router, b"a", b"z") == [40, 41]
+    assert router._ahead == {}
+
+
+def test_a_part_of_a_whole_is_known_alone() -> None:
+    """After a restart with an old map a node may know one target only, by its own replica of it."""
+    router: Routing[Hosted] = Routing(ShardMap(1, (entry(2, b"", b""),)))
+
+    router.learn((entry(11, b"f", b"m"),))
+
+    assert groups(router, b"a", b"g", b"z") == [2, 11, 2]
+
+
+def test_the_sole_shard_is_found_anew() -> None:
+    """A namespace of one shard that was cut has none that serves it all; a merged one has again."""
+    router = routing()
+    router.learn((entry(10, b"", b"f", "other"), entry(11, b"f", b"", "other")))
+    assert router.sole("other") is None
+    whole = Hosted(entry(20, b"", b"", "other"), 1)
+    router.host(whole)
+    router.learn((whole.entry,))
+    assert router.sole("other") is whole
+
+    router.unhost(20)
+
+    assert router.sole("other") is None
+    assert reason(router.locate("other", b"a")) is Reason.WRONG_SHARD
+
+
+def test_a_namespace_that_is_gone_takes_what_was_ahead_with_it() -> None:
+    """Nothing of it is kept for a later one of that name."""
+    router = routing()
+    router.learn((entry(10, b"", b"", "other"),))
+
+    router.replace_map(ShardMap(2, (LOW, HIGH)))
+
+    assert router._ahead == {}
+    assert reason(router.locate("other", b"a")) is Reason.UNKNOWN_NAMESPACE
+
+
+def test_a_shard_that_is_no_longer_hosted_is_not_routed_to() -> None:
+    """`unhost` may be said again."""
+    router = routing()
+    router.unhost(2)
+    router.unhost(2)
+
+    assert router.hosted() == [HIGH_HERE, ALONE_HERE]
+    assert reason(router.locate("default", b"a")) is Reason.WRONG_SHARD

@@ -8,6 +8,7 @@ from holdfast_node import limits
 from holdfast_node.cache import commands
 from holdfast_node.cache.commands import decode_entry, encode_batch, encode_touch
 from holdfast_node.cache.policy import Eviction, Policy
+from holdfast_node.cache.seal import Seal, Target
 from holdfast_node.stamp import SLEW_MAX
 from holdfast_raft.errors import Busy
 
@@ -367,3 +368,68 @@ def test_an_idle_leader_asks_for_few_turns() -> None:
             replica.turn()
 
     assert turns <= 11
+
+
+# ---- sealed, and told what to want ---------------------------------------------------------------------
+
+
+def merging() -> bytes:
+    return commands.encode_seal(WALL_MS, Seal(7, False, (Target(10, b"", b"", (1, 2, 3)),)))
+
+
+def test_a_sealed_shard_proposes_nothing_of_its_own() -> None:
+    """Its state is frozen: no expiry, no eviction, no policy changes it any more."""
+    replica = small()
+    for i in range(12):
+        replica.write(put(b"k%d" % i, b"x" * 40, ttl_ms=1000, stamp_ms=replica.stamp_ms()))
+    replica.turn()
+    replica.group.committed(1)
+    replica.group.proposed.clear()
+    replica.group.follow(merging())
+    replica.shard.want_policy(Policy(budget_bytes=2000))
+
+    for _ in range(20):
+        replica.turn(0.25)
+
+    assert kinds(replica) == []
+
+
+def test_keys_that_fell_due_under_a_seal_expire_soon_after_it_is_lifted() -> None:
+    """The promised 100 ms count from the moment at which the shard goes on."""
+    replica = small()
+    replica.put(b"a", ttl_ms=500)
+    replica.group.follow(merging())
+    replica.turn()
+    replica.turn(0.6)
+    replica.driver.marked = False
+
+    replica.group.follow(commands.encode_unseal(WALL_MS, 7))
+
+    assert replica.driver.marked, "a turn is asked for"
+    replica.turn()
+    assert commands.EXPIRE in kinds(replica)
+
+
+def test_a_policy_that_is_not_known_is_not_asked_for() -> None:
+    """None: as the state has it, whatever that is."""
+    replica = small()
+    replica.shard.want_policy(None)
+    replica.turn(0.1)
+
+    assert kinds(replica) == []
+    assert replica.shard.state.policy == Policy(budget_bytes=1000)
+
+
+def test_a_policy_may_be_wanted_later() -> None:
+    """News of the namespace came; only a change asks for a turn."""
+    replica = small()
+    replica.turn()
+    replica.driver.timers.clear()
+    replica.shard.want_policy(Policy(budget_bytes=1000))
+    assert replica.driver.timers == []
+
+    replica.shard.want_policy(Policy(budget_bytes=2000, eviction=Eviction.NOEVICT))
+    replica.turn()
+    replica.group.committed()
+
+    assert replica.shard.state.policy == Policy(budget_bytes=2000, eviction=Eviction.NOEVICT)

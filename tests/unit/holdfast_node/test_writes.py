@@ -8,8 +8,10 @@ import pytest
 from holdfast.errors import HoldfastError, Reason
 from holdfast.types import Outcome
 from holdfast_node import limits, writes
-from holdfast_node.cache.commands import decode_entry
+from holdfast_node.cache.commands import decode_entry, encode_seal, encode_unseal
+from holdfast_node.cache.seal import Seal, Target
 from holdfast_raft.errors import Busy, DiskFull
+from holdfast_raft.proposals import Applied
 
 from tests.unit.holdfast_node.scripted import WALL_MS, Replica1, delete_range, put
 
@@ -335,3 +337,50 @@ def _decoded(data: bytes) -> Any:
     from holdfast_node.cache.commands import decode_operation
 
     return decode_operation(data)
+
+
+# ---- sealed --------------------------------------------------------------------------------------------
+
+
+def seal(*, decides: bool = True) -> bytes:
+    return encode_seal(WALL_MS, Seal(7, decides, (Target(10, b"", b"", (1, 2, 3)),)))
+
+
+def test_a_sealed_shard_takes_no_writes() -> None:
+    """Refused at once, wherever the caller asks; nothing is queued."""
+    for replica in (Replica1(), Replica1(leading=False)):
+        replica.group.follow(seal())
+
+        assert error_of(replica.write(put(b"a"))).reason is Reason.WRONG_SHARD
+        assert replica.shard.figures().queue_operations == 0
+
+
+def test_a_large_frame_that_the_seal_cuts_in_two_says_which_part_happened() -> None:
+    """The first entry was before the Seal, the rest was refused: each operation has its own outcome."""
+    replica = Replica1()
+    half = limits.ENTRY_BYTES_MAX // 2
+    told = replica.write(*(put(b"k%d" % i, b"x" * half, sequence=i + 1) for i in range(3)))
+    replica.group.window = 1
+    replica.turn()
+    assert told == []
+    [(data, context, _, done)] = replica.group.proposed
+    replica.group.proposed.clear()
+    results = replica.group.follow(data, context)
+
+    replica.group.follow(seal())
+    done(Applied(1, 1, results))
+
+    [(outcomes, _)] = told
+    assert outcomes[0].revision == 1
+    assert [(o.reason, o.outcome) for o in outcomes[1:]] == [(Reason.WRONG_SHARD, Outcome.REFUSED)] * 2
+
+
+def test_writes_are_taken_again_after_an_unseal() -> None:
+    """BUSY while the merge is undecided; then as before."""
+    replica = Replica1()
+    replica.group.follow(seal(decides=False))
+    assert error_of(replica.write(put(b"a"))).reason is Reason.BUSY
+
+    replica.group.follow(encode_unseal(WALL_MS, 7))
+
+    assert replica.put(b"a").revision == 1

@@ -11,11 +11,17 @@ from typing import Any
 import grpc
 import pytest
 from holdfast.errors import Reason
+from holdfast.keys import KeyRange
+from holdfast.shardmap import Replica, Shard, ShardMap
 from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1 import placement_pb2 as placement
 from holdfast.v1.cache_pb2_grpc import CacheStub
 from holdfast.v1.placement_pb2_grpc import PlacementStub
-from holdfast_node.rpc.forward import FORWARDED_KEY
+from holdfast_node.metrics import Traffic
+from holdfast_node.routing import Routing
+from holdfast_node.rpc.cache_service import CacheService
+from holdfast_node.rpc.forward import FORWARDED_KEY, Forwarder
+from holdfast_node.rpc.served import Served
 
 from tests.one_node import config_of, error_of, free_ports, led, one_node
 
@@ -169,3 +175,18 @@ def test_any_node_answers_a_unary_call(tmp_path: Path) -> None:
             assert problem.leader == nodes[leader - 1]["address"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("leader", "connected", "chosen"), [(3, {2, 3}, 3), (3, {2}, 2), (0, {3}, 3), (0, set(), 2)]
+)
+def test_a_call_goes_to_a_replica_that_is_there(leader: int, connected: set[int], chosen: int) -> None:
+    """The leader that the map names may be long gone: a write sent there has no known outcome."""
+    replicas = tuple(Replica(node, f"node:{node}") for node in (2, 3))
+    entry = Shard("default", KeyRange(b"", b""), 9, 1, replicas, leader)
+    served = Served(
+        "test", 1, Routing[Any](ShardMap(1, (entry,))), Traffic(), lambda: 0.0, lambda: 0,
+        lambda node: f"node:{node}", is_connected=connected.__contains__,
+    )  # fmt: skip
+
+    assert CacheService(served, Forwarder())._best_replica((entry,)) == f"node:{chosen}"

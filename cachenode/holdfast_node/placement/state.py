@@ -1,0 +1,152 @@
+"""The placement group's state machine: commands in, answers out.
+
+`apply` is total and deterministic: what a command says wrongly is a `Refusal`, and a refused command
+changes nothing. The one exception is an entry that cannot be read, which stops the replica.
+Invariants: those of content.py; restore(image(s)) equals s under every further command.
+Not here: the rules of each noun (nodes.py, namespaces.py, plans.py), which plans are good (planner.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.errors import Reason
+
+from holdfast_node.placement import namespaces, nodes, plans
+from holdfast_node.placement.answer import Answer, Result
+from holdfast_node.placement.cluster import REPLICAS_USUAL, Refusal
+from holdfast_node.placement.commands import (
+    AddNode,
+    Advance,
+    Bootstrap,
+    CancelPlan,
+    Command,
+    CreateNamespace,
+    DeleteNamespace,
+    JoinNode,
+    RemoveNode,
+    SetNamespace,
+    SetNode,
+    SetPlanning,
+    StartPlan,
+    decode,
+)
+from holdfast_node.placement.content import Content
+from holdfast_node.placement.image import Builder, Image, chunks_of
+from holdfast_node.placement.shape import Part
+
+__all__ = ["REPLICAS_USUAL", "PlacementState"]
+
+
+class PlacementState(Content):
+    """See the module docstring."""
+
+    def apply_entry(self, data: bytes) -> Result:
+        """Applies an entry. Raises UnknownEntryError."""
+        return self.apply(decode(data))
+
+    def apply(self, command: Command) -> Result:
+        """Applies a command; a Refusal changes nothing."""
+        if not self.epoch and not isinstance(command, Bootstrap):
+            return Refusal(Reason.CONDITION_FAILED, "the cluster has no map yet: its first nodes make one")
+        return _RULES[type(command)](self, command)
+
+    def tried(self, command: Command) -> Result:
+        """What apply would answer now; changes nothing."""
+        copy = PlacementState()
+        self.copy_into(copy)
+        return copy.apply(command)
+
+    def freeze(self) -> Image:
+        """An image of this moment; later commands do not change it."""
+        return Image(self)
+
+    @staticmethod
+    def restored(builder: Builder) -> PlacementState:
+        """The state that a finished builder holds."""
+        state = PlacementState()
+        builder.content.copy_into(state)
+        return state
+
+    def digest(self) -> str:
+        """Of everything kept; equal states have equal digests."""
+        whole = hashlib.sha256()
+        for chunk in chunks_of(self):
+            whole.update(chunk)
+        return whole.hexdigest()
+
+    def __repr__(self) -> str:
+        return (
+            f"<PlacementState epoch {self.epoch}, {len(self.nodes)} nodes, {len(self.shards)} shards,"
+            f" {len(self.plans)} plans>"
+        )
+
+
+def _bootstrap(content: Content, c: Bootstrap) -> Result:
+    """The first map; all or nothing."""
+    if content.epoch:
+        return Answer(content.epoch, "there is a map already", changed=False)
+    first = Content()
+    first.nodes = {node.id: node for node in c.nodes}
+    problem = _bootstrap_problem(first, c)
+    if problem is not None:
+        return problem
+    content.nodes = first.nodes
+    content.namespaces = {namespace.name: namespace for namespace in c.namespaces}
+    content.shards = {row.group: row._replace(epoch=1, plan=0) for row in c.shards}
+    content.placement_nodes = c.replicas
+    content.next_node = max(content.nodes) + 1
+    content.next_group = max((content.next_group - 1, *content.shards)) + 1
+    return Answer(content.step_epoch(), "the cluster has its first map")
+
+
+def _bootstrap_problem(first: Content, c: Bootstrap) -> Refusal | None:
+    named = {namespace.name for namespace in c.namespaces}
+    groups = {row.group for row in c.shards} - set(first.placement_groups)
+    good = (
+        c.nodes
+        and 0 not in first.nodes
+        and c.replicas
+        and set(c.replicas) <= set(first.nodes)
+        and len(groups) == len(c.shards)
+        and {row.namespace for row in c.shards} == named
+    )
+    if not good:
+        return Refusal(Reason.INVALID, "the first map names nodes, namespaces or groups twice or not at all")
+    for namespace in c.namespaces:
+        rows = sorted((row for row in c.shards if row.namespace == namespace.name), key=lambda row: row.start)
+        parts = tuple(Part(row.start, row.end, row.replicas) for row in rows)
+        problem = namespaces.creation_problem(first, namespace, parts)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _set_planning(content: Content, c: SetPlanning) -> Result:
+    limits = {name: value for name, value in c.limits._asdict().items() if name != "paused" and value}
+    paused = content.planning.paused.difference(c.resume).union(c.pause)
+    planning = content.planning._replace(paused=paused, **limits)
+    problem = planning.problem()
+    if problem is not None:
+        return problem
+    changed = planning != content.planning
+    content.planning = planning
+    return Answer(content.epoch, changed=changed, planning=planning)
+
+
+_RULES: dict[type, Callable[[Any, Any], Result]] = {
+    Bootstrap: _bootstrap,
+    JoinNode: nodes.join,
+    AddNode: nodes.add,
+    SetNode: nodes.set_node,
+    RemoveNode: nodes.remove,
+    CreateNamespace: namespaces.create,
+    SetNamespace: namespaces.set_namespace,
+    DeleteNamespace: namespaces.delete,
+    StartPlan: plans.start,
+    Advance: plans.advance,
+    CancelPlan: plans.cancel,
+    SetPlanning: _set_planning,
+}

@@ -1,0 +1,397 @@
+"""The verbs of holdfast.v1.Placement that change the placement, or ask its leader.
+
+Any node takes them. One whose replica leads the placement group answers; another sends the call on, once.
+A command that was proposed and not seen applied is *unknown*: ask again what stands.
+
+Invariant: nothing is decided here; by_hand.py and the policies make shapes, the placement group judges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import grpc
+from holdfast.errors import HoldfastError, Reason, error
+from holdfast.types import Outcome
+from holdfast.v1 import placement_pb2 as pb
+from holdfast_raft.errors import RaftError, Unknown
+
+from holdfast_node.node_core import NodeCore
+from holdfast_node.placement import commands
+from holdfast_node.placement.answer import Answer
+from holdfast_node.placement.by_hand import Desk
+from holdfast_node.placement.cluster import Refusal
+from holdfast_node.placement.commands import Command
+from holdfast_node.placement.conductor import Conductor
+from holdfast_node.placement.nodes import removal_problem
+from holdfast_node.placement.placing import new_namespace
+from holdfast_node.placement.plans import as_plan
+from holdfast_node.placement.shape import Shape
+from holdfast_node.placement.state import PlacementState
+from holdfast_node.placement.stored import labels_of
+from holdfast_node.rpc import convert, placement_convert
+from holdfast_node.rpc.forward import Forwarder, was_forwarded
+from holdfast_node.rpc.served import Served
+
+METHOD = "/holdfast.v1.Placement/"
+TIMEOUT_S = 10.0
+LOOK_WITHIN_S = 1.0
+PLANS_DEFAULT = 100
+PLANS_MAX = 1000
+BY_HAND = "asked for by hand"
+_READS = frozenset(("ListPlans", "GetPlan", "ListNamespaces", "GetPlanning", "ExplainPlanning"))
+
+
+class Leading(NamedTuple):
+    """What the leader of the placement group works with."""
+
+    conductor: Conductor
+    state: PlacementState
+    now_ms: int
+
+
+Handler = Callable[[Leading, Any], Awaitable[Any]]
+
+
+class PlacementAdmin:
+    """Handlers of the verbs."""
+
+    def __init__(self, served: Served, core: NodeCore, forwarder: Forwarder) -> None:
+        self._served = served
+        self._core = core
+        self._forwarder = forwarder
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """By the name of the method."""
+        return {name: self._handler(name, *row) for name, row in self._rows().items()}
+
+    def _rows(self) -> dict[str, tuple[Handler, Any, Any]]:
+        return {
+            "SplitShard": (self._reshape, pb.SplitShardRequest, pb.SplitShardResponse),
+            "MergeShards": (self._reshape, pb.MergeShardsRequest, pb.MergeShardsResponse),
+            "MoveShard": (self._reshape, pb.MoveShardRequest, pb.MoveShardResponse),
+            "ListPlans": (self._list_plans, pb.ListPlansRequest, pb.ListPlansResponse),
+            "GetPlan": (self._get_plan, pb.GetPlanRequest, pb.GetPlanResponse),
+            "CancelPlan": (self._cancel_plan, pb.CancelPlanRequest, pb.CancelPlanResponse),
+            "JoinCluster": (self._join, pb.JoinClusterRequest, pb.JoinClusterResponse),
+            "AddNode": (self._add_node, pb.AddNodeRequest, pb.AddNodeResponse),
+            "SetNode": (self._set_node, pb.SetNodeRequest, pb.SetNodeResponse),
+            "RemoveNode": (self._remove_node, pb.RemoveNodeRequest, pb.RemoveNodeResponse),
+            "ListNamespaces": (self._list_namespaces, pb.ListNamespacesRequest, pb.ListNamespacesResponse),
+            "CreateNamespace": (
+                self._create_namespace,
+                pb.CreateNamespaceRequest,
+                pb.CreateNamespaceResponse,
+            ),
+            "SetNamespace": (self._set_namespace, pb.SetNamespaceRequest, pb.SetNamespaceResponse),
+            "DeleteNamespace": (
+                self._delete_namespace,
+                pb.DeleteNamespaceRequest,
+                pb.DeleteNamespaceResponse,
+            ),
+            "GetPlanning": (self._get_planning, pb.GetPlanningRequest, pb.GetPlanningResponse),
+            "SetPlanning": (self._set_planning, pb.SetPlanningRequest, pb.SetPlanningResponse),
+            "ExplainPlanning": (self._explain, pb.ExplainPlanningRequest, pb.ExplainPlanningResponse),
+        }
+
+    def _handler(
+        self, name: str, act: Handler, request: Any, response: Any
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        async def handle(message: Any, context: Any) -> Any:
+            leading = self._leading()
+            if leading is not None:
+                return await act(leading, message)
+            if was_forwarded(context.invocation_metadata()):
+                raise self._not_leading()
+            return await self._forward(name, message, response, is_write=name not in _READS)
+
+        return grpc.unary_unary_rpc_method_handler(
+            handle,
+            request_deserializer=request.FromString,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
+
+    # ---- who answers -----------------------------------------------------------------------------------
+
+    def _leading(self) -> Leading | None:
+        conductor, replica = self._core.conductor, self._core.placement
+        if conductor is None or replica is None or not replica.leads:
+            return None
+        return Leading(conductor, replica.state, self._served.wall_ms())
+
+    def _not_leading(self) -> HoldfastError:
+        replica = self._core.placement
+        leader = replica.group.leader if replica is not None else None
+        address = self._served.address_of(leader) if leader else ""
+        return error(Reason.NOT_LEADER, "this node does not lead the placement group", leader=address)
+
+    async def _forward(
+        self, name: str, message: Any, response: Any, timeout_s: float = TIMEOUT_S, *, is_write: bool
+    ) -> Any:
+        """To the leader as far as known, else to any node with a replica, which names the leader."""
+        replica, core = self._core.placement, self._core
+        leader = replica.group.leader if replica is not None else None
+        others = [node for node in core.book.placement if node not in (core.node, leader)]
+        problem = error(
+            Reason.NO_QUORUM, f"no node of the placement group answers; it is on nodes {core.book.placement}"
+        )
+        for node in [leader, *others]:
+            address = self._served.address_of(node) if node and node != core.node else ""
+            if not address:
+                continue
+            try:
+                return await self._forwarder.call(
+                    address,
+                    METHOD + name,
+                    message,
+                    response.FromString,
+                    timeout_s=timeout_s,
+                    is_write=is_write,
+                )
+            except HoldfastError as refused:
+                if (
+                    refused.reason not in (Reason.NOT_LEADER, Reason.STOPPED)
+                    or refused.outcome is not Outcome.REFUSED
+                ):
+                    raise
+                problem = refused
+        raise problem
+
+    async def _propose(self, leading: Leading, command: Command, dry_run: bool) -> Answer:
+        """The command's answer. Raises HoldfastError."""
+        if dry_run:
+            result: Any = leading.state.tried(command)
+        else:
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            replica = self._core.placement
+            assert replica is not None, "it leads"
+            replica.propose(command, lambda told: None if future.done() else future.set_result(told))
+            result = await future
+        if isinstance(result, RaftError):
+            outcome = Outcome.UNKNOWN if isinstance(result, Unknown) else Outcome.REFUSED
+            reason = Reason.LEADERSHIP_LOST if outcome is Outcome.UNKNOWN else Reason.NO_QUORUM
+            raise error(reason, f"the placement group: {result}", outcome=outcome)
+        if isinstance(result, Refusal):
+            raise placement_convert.refusal(result)
+        assert isinstance(result, Answer), "apply answers every command"
+        if not dry_run:
+            leading.conductor.look()
+        return result
+
+    # ---- plans -----------------------------------------------------------------------------------------
+
+    async def _reshape(self, leading: Leading, request: Any) -> Any:
+        desk = Desk(leading.state, leading.conductor.loads(), leading.now_ms)
+        shape: Shape = placement_convert.shape_asked(desk, request)
+        responses = {
+            pb.SplitShardRequest: pb.SplitShardResponse,
+            pb.MergeShardsRequest: pb.MergeShardsResponse,
+            pb.MoveShardRequest: pb.MoveShardResponse,
+        }
+        if request.dry_run:
+            plan = as_plan(leading.state, shape, reason=BY_HAND, when_ms=leading.now_ms)
+        else:
+            command = commands.StartPlan(shape, BY_HAND, leading.now_ms, by_hand=True)
+            answer = await self._propose(leading, command, dry_run=False)
+            assert answer.plan is not None, "a plan that has started"
+            plan = answer.plan
+        return responses[type(request)](plan=placement_convert.plan_message(leading.state, plan))
+
+    async def _list_plans(self, leading: Leading, request: Any) -> Any:
+        if request.limit > PLANS_MAX:
+            raise convert.invalid("limit", f"may be {PLANS_MAX}, is {request.limit}")
+        state = leading.state
+        plans = sorted(state.plans.values(), key=lambda plan: -plan.id)
+        if request.ended:
+            plans += reversed(state.ended.values())
+        rows = plans[: request.limit or PLANS_DEFAULT]
+        return pb.ListPlansResponse(plans=[self._plan(leading, plan) for plan in rows])
+
+    async def _get_plan(self, leading: Leading, request: Any) -> Any:
+        plan = leading.state.plan(request.id)
+        if plan is None:
+            raise convert.invalid("id", f"there is no plan {request.id}; `holdfast op list` names them")
+        return pb.GetPlanResponse(plan=self._plan(leading, plan))
+
+    def _plan(self, leading: Leading, plan: Any) -> pb.Plan:
+        progress = leading.conductor.progress.get(plan.id, "")
+        return placement_convert.plan_message(leading.state, plan, progress)
+
+    async def _cancel_plan(self, leading: Leading, request: Any) -> Any:
+        command = commands.CancelPlan(request.id, "taken back by hand", leading.now_ms)
+        answer = await self._propose(leading, command, dry_run=False)
+        assert answer.plan is not None, "a plan that was named"
+        return pb.CancelPlanResponse(plan=self._plan(leading, answer.plan))
+
+    # ---- nodes -----------------------------------------------------------------------------------------
+
+    async def kept_nodes(self, request: Any, context: Any) -> dict[int, pb.Node]:
+        """What the placement group keeps of every node, by id; nothing when its leader cannot be asked."""
+        leading = self._leading()
+        if leading is not None:
+            return {number: node_message(leading, number) for number in leading.state.nodes}
+        if was_forwarded(context.invocation_metadata()):
+            return {}
+        try:
+            answer = await self._forward(
+                "ListNodes", request, pb.ListNodesResponse, LOOK_WITHIN_S, is_write=False
+            )
+        except HoldfastError:
+            return {}
+        return {node.id: node for node in answer.nodes if node.weight or node.incarnation or node.expected}
+
+    async def _join(self, leading: Leading, request: Any) -> Any:
+        command = commands.JoinNode(
+            request.address, request.incarnation, 0, request.http, request.zone,
+            labels_of(request.labels), request.weight,
+        )  # fmt: skip
+        answer = await self._propose(leading, command, dry_run=False)
+        assert answer.node is not None, "a node that has joined"
+        news = leading.conductor.news()
+        state = leading.state
+        return pb.JoinClusterResponse(
+            cluster_id=self._served.cluster_id,
+            node=answer.node.id,
+            nodes=(pb.Node(**placement_convert.node_fields(node)) for node in state.members().values()),  # type: ignore[arg-type]
+            map=convert.map_message(news.map),
+            placement=(
+                convert.replica_message(replica)
+                for replica in self._core.book.replicas_of(state.placement_nodes)
+            ),
+        )
+
+    async def _add_node(self, leading: Leading, request: Any) -> Any:
+        command = commands.AddNode(request.address, request.zone, labels_of(request.labels), request.weight)
+        answer = await self._propose(leading, command, request.dry_run)
+        return pb.AddNodeResponse(node=self._node(leading, answer), explanation=answer.explanation)
+
+    async def _set_node(self, leading: Leading, request: Any) -> Any:
+        command = commands.SetNode(
+            request.node,
+            placement_convert.cordon_until(request, leading.now_ms),
+            request.draining if request.HasField("draining") else None,
+            request.weight if request.HasField("weight") else None,
+            request.zone if request.HasField("zone") else None,
+            labels_of(request.set_labels),
+            tuple(request.drop_labels),
+        )
+        answer = await self._propose(leading, command, request.dry_run)
+        return pb.SetNodeResponse(node=self._node(leading, answer), explanation=answer.explanation)
+
+    async def _remove_node(self, leading: Leading, request: Any) -> Any:
+        loads = leading.conductor.loads()
+        down = [node for node in leading.state.nodes if loads.node(node).down_ms]
+        problem = removal_problem(leading.state, request.node, down)
+        if problem is not None:
+            raise placement_convert.refusal(problem)
+        answer = await self._propose(leading, commands.RemoveNode(request.node), request.dry_run)
+        return pb.RemoveNodeResponse(node=self._node(leading, answer), explanation=answer.explanation)
+
+    def _node(self, leading: Leading, answer: Answer) -> pb.Node:
+        assert answer.node is not None, "what was done to a node names it"
+        return (
+            node_message(leading, answer.node.id)
+            if answer.node.id in leading.state.nodes
+            else pb.Node(
+                **placement_convert.node_fields(answer.node)  # type: ignore[arg-type]
+            )
+        )
+
+    # ---- namespaces ------------------------------------------------------------------------------------
+
+    async def _list_namespaces(self, leading: Leading, _: Any) -> Any:
+        return pb.ListNamespacesResponse(
+            namespaces=[self._namespace(leading, name) for name in sorted(leading.state.namespaces)]
+        )
+
+    async def _create_namespace(self, leading: Leading, request: Any) -> Any:
+        namespace = placement_convert.namespace_asked(request.namespace)
+        command = new_namespace(
+            leading.state,
+            leading.conductor.loads(),
+            leading.now_ms,
+            namespace,
+            placement_convert.first_shards(request),
+            tuple(request.cuts),
+        )
+        if isinstance(command, Refusal):
+            raise placement_convert.refusal(command)
+        answer = await self._propose(leading, command, request.dry_run)
+        return pb.CreateNamespaceResponse(
+            namespace=placement_convert.namespace_message(leading.state, namespace),
+            explanation=answer.explanation,
+        )
+
+    async def _set_namespace(self, leading: Leading, request: Any) -> Any:
+        command = commands.SetNamespace(
+            request.name,
+            request.budget_bytes if request.HasField("budget_bytes") else None,
+            placement_convert.eviction_asked(request.eviction, "eviction"),
+            request.strict_ttl if request.HasField("strict_ttl") else None,
+            request.replicas if request.HasField("replicas") else None,
+        )
+        answer = await self._propose(leading, command, request.dry_run)
+        assert answer.namespace is not None, "what was done to a namespace names it"
+        message = placement_convert.namespace_message(leading.state, answer.namespace)
+        return pb.SetNamespaceResponse(namespace=message, explanation=answer.explanation)
+
+    async def _delete_namespace(self, leading: Leading, request: Any) -> Any:
+        if request.confirm != request.name:
+            raise convert.invalid("confirm", "must repeat the namespace's name: every key of it goes")
+        answer = await self._propose(leading, commands.DeleteNamespace(request.name), request.dry_run)
+        assert answer.namespace is not None, "what was done to a namespace names it"
+        message = placement_convert.namespace_message(leading.state, answer.namespace)
+        return pb.DeleteNamespaceResponse(namespace=message, explanation=answer.explanation)
+
+    def _namespace(self, leading: Leading, name: str) -> pb.Namespace:
+        loads = leading.conductor.loads().shards
+        rows = [loads[row.group] for row in leading.state.row(name) if row.group in loads]
+        return placement_convert.namespace_message(
+            leading.state,
+            leading.state.namespaces[name],
+            sum(r.keys for r in rows),
+            sum(r.bytes for r in rows),
+        )
+
+    # ---- planning --------------------------------------------------------------------------------------
+
+    async def _get_planning(self, leading: Leading, _: Any) -> Any:
+        return pb.GetPlanningResponse(planning=placement_convert.planning_message(leading.state.planning))
+
+    async def _set_planning(self, leading: Leading, request: Any) -> Any:
+        command = commands.SetPlanning(
+            placement_convert.policies(request.pause, "pause"),
+            placement_convert.policies(request.resume, "resume"),
+            placement_convert.limits_asked(request.limits),
+        )
+        answer = await self._propose(leading, command, request.dry_run)
+        planning = answer.planning or leading.state.planning
+        return pb.SetPlanningResponse(planning=placement_convert.planning_message(planning))
+
+    async def _explain(self, leading: Leading, _: Any) -> Any:
+        round_ = leading.conductor.planned()
+        return pb.ExplainPlanningResponse(
+            proposals=(
+                placement_convert.wish_message(leading.state, wish, leading.now_ms) for wish in round_.wishes
+            ),
+            idle=round_.idle,
+        )
+
+
+def node_message(leading: Leading, number: int) -> pb.Node:
+    """A node by what is kept of it and what it reported."""
+    state, conductor = leading.state, leading.conductor
+    load = conductor.loads().node(number)
+    heard = conductor.heard.get(number)
+    led = sum(replica.leads for replica in heard.report.replicas) if heard is not None else 0
+    return pb.Node(
+        **placement_convert.node_fields(state.nodes[number]),  # type: ignore[arg-type]
+        state=pb.Node.STATE_UP if load.is_up else pb.Node.STATE_DOWN,
+        replicas=len(state.groups_on(number)),
+        leaders=led,
+        bytes=load.bytes,
+        busy_percent=load.busy_percent,
+        heard_ms_ago=load.heard_ms_ago,
+    )
