@@ -12,5 +12,8 @@ from tests.planted.disk_bugs import DISK_BUGS
 from tests.planted.found_bugs import FOUND_BUGS
 from tests.planted.raft_bugs import RAFT_BUGS
 from tests.planted.read_bugs import READ_BUGS
+from tests.planted.reshape_bugs import RESHAPE_BUGS
 
-BUGS = {bug.name: bug for bug in (*RAFT_BUGS, *DISK_BUGS, *READ_BUGS, *CACHE_BUGS, *FOUND_BUGS)}
+BUGS = {
+    bug.name: bug for bug in (*RAFT_BUGS, *DISK_BUGS, *READ_BUGS, *CACHE_BUGS, *FOUND_BUGS, *RESHAPE_BUGS)
+}

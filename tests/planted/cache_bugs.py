@@ -117,8 +117,8 @@ CACHE_BUGS = (
         (
             Edit(
                 "holdfast_node.shard",
-                "from holdfast_node.cache.commands import UnknownEntryError\n",
-                "from holdfast_node.cache.commands import EXPIRE, UnknownEntryError\n",
+                "from holdfast_node.cache.commands import ABORT, SEAL, UNSEAL, UnknownEntryError\n",
+                "from holdfast_node.cache.commands import ABORT, EXPIRE, SEAL, UNSEAL, UnknownEntryError\n",
             ),
             Edit(
                 "holdfast_node.shard",

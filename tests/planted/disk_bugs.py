@@ -41,8 +41,8 @@ DISK_BUGS = (
         (
             Edit(
                 "holdfast_raft.snapshots",
-                "        try:\n            self._file.sync()\n            info = SnapshotInfo(",
-                "        try:\n            info = SnapshotInfo(",
+                "[_header(*self._place)])\n            self._file.sync()\n",
+                "[_header(*self._place)])\n            # not synced\n",
             ),
         ),
     ),

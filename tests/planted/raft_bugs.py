@@ -231,19 +231,20 @@ RAFT_BUGS = (
         (
             Edit(
                 "holdfast_raft.driver",
-                "    NodeMessage,\n)\n",
-                "    NodeMessage,\n    PreVote,\n    PreVoteReply,\n    Vote,\n    VoteReply,\n)\n",
+                "    NodeMessage,\n    Told,\n)\n",
+                "    NodeMessage,\n    PreVote,\n    PreVoteReply,\n    Told,\n    Vote,\n"
+                "    VoteReply,\n)\n",
             ),
             Edit(
                 "holdfast_raft.driver",
-                "                group.receive(peer, message)\n",
-                "                group.receive(peer, message)\n"
-                "            elif isinstance(message.body, PreVote):\n"
-                "                granted = PreVoteReply(message.body.next_term, granted=True)\n"
-                "                self._post(peer, Addressed(message.group, message.term, granted), 0)\n"
-                "            elif isinstance(message.body, Vote):\n"
-                "                vote = VoteReply(granted=True)\n"
-                "                self._post(peer, Addressed(message.group, message.term, vote), 0)\n",
+                "            group.receive(peer, message)\n",
+                "            group.receive(peer, message)\n"
+                "        elif isinstance(message.body, PreVote):\n"
+                "            granted = PreVoteReply(message.body.next_term, granted=True)\n"
+                "            self._post(peer, Addressed(message.group, message.term, granted), 0)\n"
+                "        elif isinstance(message.body, Vote):\n"
+                "            vote = VoteReply(granted=True)\n"
+                "            self._post(peer, Addressed(message.group, message.term, vote), 0)\n",
             ),
         ),
     ),

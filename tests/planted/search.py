@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 import click
 
 from tests.planted.bugs import BUGS
+from tests.planted.reshape_bugs import RESHAPE_BUGS
 
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).with_name("recorded.json")
 PAGE = ROOT / "docs/evidence/simulator.md"
 BEGIN, END = "<!-- planted: begin -->", "<!-- planted: end -->"
-SEARCHED_IN = {"snapshot-name-unsynced": "snapshots"}
-"""Bugs that need more than 5 000 seeds of all profiles: a profile in which they are found."""
+SEARCHED_IN = {"snapshot-name-unsynced": "snapshots", **{bug.name: "reshape" for bug in RESHAPE_BUGS}}
+"""Bugs that need more than 5 000 seeds of all profiles, or a profile that seeds do not choose."""
 APART = 100_000
 """Seeds between the starts of two searches."""
 

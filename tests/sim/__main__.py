@@ -13,7 +13,7 @@ import click
 
 from tests.sim import campaign as campaigns
 from tests.sim.plan import PROFILES, Plan, as_words, from_words, make_plan
-from tests.sim.schedule import Schedule
+from tests.sim.reshape_schedule import schedule_of
 from tests.sim.shrink import breaks, shrink
 from tests.sim.violation import Violation
 
@@ -115,7 +115,7 @@ def replay(seed: int, profile: str | None, replicas: int | None, only: str | Non
     if only:
         plan = from_words(plan, only)
     try:
-        report = Schedule(plan, _printer(wanted)).run()
+        report = schedule_of(plan, _printer(wanted)).run()
     except Violation as problem:
         click.echo(f"VIOLATION of {problem}")
         sys.exit(1)
@@ -148,7 +148,7 @@ def _explain(plan: Plan) -> None:
     click.echo(f"\n{problem}\nshortened from {len(plan.acts)} faults to {len(short.acts)}:")
     lines: list[str] = []
     try:
-        Schedule(short, lines.append).run()
+        schedule_of(short, lines.append).run()
     except Violation as found:
         lines.append(f"VIOLATION of {found}")
     click.echo("\n".join([line for line in lines if " -> " not in line][-400:]))

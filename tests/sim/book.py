@@ -131,9 +131,8 @@ class GroupBook:
         self.model_index = index
         self._stamps[0].append(index)
         self._stamps[1].append(model.stamp)
+        self._prints[index] = self._model_print()
         held = model.keys
-        deadline = min((h.deadline for h in held.values() if h.deadline), default=0)
-        self._prints[index] = (model.revision, model.stamp, len(held), model.bytes(), deadline)
         for kind, key, *_ in model.events[seen:]:
             indexes, versions = self._versions.setdefault(key, ([], []))
             indexes.append(index)
@@ -149,6 +148,12 @@ class GroupBook:
             # A group's clock that lags behind may step forward later, where the contract counts by it.
             lag_ms = max(0.0, WALL_MS + started * 1000 - model.stamp)
             self._ttl_since[op.key] = (started, op.ttl_ms, lag_ms)
+
+    def _model_print(self) -> tuple[int, ...]:
+        """What `_print` says of a state, as the model has it."""
+        model = self.model
+        deadline = min((h.deadline for h in model.keys.values() if h.deadline), default=0)
+        return (model.revision, model.stamp, len(model.keys), model.bytes(), deadline)
 
     def _execute(self, where: str, run: commands.Run, answers: list[OpResult]) -> Iterator[Op]:
         """Notes what takes effect; yields those that begin a time to live."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.sim.crash_points import crash_points
-from tests.sim.plan import PROFILES, make_plan
-from tests.sim.schedule import Schedule
+from tests.sim.plan import PROFILES, SPREAD, make_plan
+from tests.sim.reshape_schedule import schedule_of
 from tests.sim.violation import Violation
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,11 @@ CODE = ("raft/holdfast_raft", "cachenode/holdfast_node", "client/holdfast", "tes
 NOT_RUN = frozenset(("campaign.py", "__main__.py", "shrink.py", "crash_points.py"))
 """Of tests/sim: what starts schedules and counts them."""
 COUNTERS = ("steps", "acknowledged", "faults_each", "kinds", "faults", "counts", "crash_points")
+RESHAPES_SEEN = (
+    *(f"plans: {kind} {end}" for kind in ("split", "merge", "move") for end in ("done", "cancelled")),
+    "copies begun",
+)
+"""Counts that a campaign with reshapes must have."""
 GARBAGE_EVERY = 8
 """Schedules between two collections: the collector's own rhythm costs a tenth of the time."""
 
@@ -86,7 +91,7 @@ def run_seed(seed: int, profile: str | None, replicas: int | None, result: Resul
     plan = make_plan(seed, profile, replicas)
     result.schedules += 1
     try:
-        report = Schedule(plan).run()
+        report = schedule_of(plan).run()
     except Violation as problem:
         failure = {"seed": seed, "profile": plan.profile, "replicas": plan.replicas}
         result.failures.append(failure | {"invariant": problem.invariant, "message": str(problem)})
@@ -163,11 +168,15 @@ def problems(total: Result, profile: str | None) -> list[str]:
     found = [f"{len(total.failures)} violations"] if total.failures else []
     if total.void:
         found.append(f"{len(total.void)} schedules in which too little happened: {total.void[:10]}")
-    profiles = [PROFILES[profile]] if profile else list(PROFILES.values())
-    kinds = {kind for each in profiles for kind in each.faults}
+    profiles = [PROFILES[profile]] if profile else [PROFILES[name] for name in SPREAD]
+    kinds = {kind for each in profiles for kind in (*each.faults, *each.reshapes)}
     never = sorted(kind for kind in kinds if not total.faults[kind])
     if never:
         found.append(f"faults that never fired: {', '.join(never)}")
+    if any(each.reshapes for each in profiles):
+        never = [what for what in RESHAPES_SEEN if not total.counts[what]]
+        if never:
+            found.append(f"reshapes that never happened: {', '.join(never)}")
     return found
 
 

@@ -37,6 +37,27 @@ class SimNode:
         """Whether a start makes the replicas that the WAL does not know: only a node's very first one."""
 
     def start(self) -> None:
+        """The process starts: what its disk knows is opened, or made on a very first start."""
+        driver = self._boot()
+        known = driver.known_groups()
+        self.machines = {}
+        for group, members in self.cluster.groups.items():
+            if group not in known and not self.creates:
+                continue
+            machine = self.machines[group] = self.cluster.make_machine(self, group)
+            if group in known:
+                opened = driver.open_group(group, machine)
+            else:
+                opened = driver.create_group(group, members, machine)
+            self.cluster.opened(self, opened)
+        if self.creates:
+            self._make_durable()
+            self.creates = False
+        self.cluster.network.join(self.transport)
+        driver.wake_soon()
+
+    def _boot(self) -> Driver:
+        """A new process on the present disk, up to its driver."""
         world = self.cluster.world
         world.boot(self.number)
         self.disk.power_on()
@@ -44,7 +65,7 @@ class SimNode:
         self.wal = self.cluster.open_wal(self)
         self.cluster.promises.check_restart(self.number, self.wal.recovered)
         self.transport = SimTransport(self.cluster.network, self.number)
-        self.driver = Driver(
+        self.driver = driver = Driver(
             self.number,
             clock=SimClock(world, self.number),
             wal=self.wal,
@@ -56,22 +77,7 @@ class SimNode:
             timing=Timing(),
             log_limits=self.cluster.log_limits,
         )
-        known = self.driver.known_groups()
-        self.machines = {}
-        for group, members in self.cluster.groups.items():
-            if group not in known and not self.creates:
-                continue
-            machine = self.machines[group] = self.cluster.make_machine(self, group)
-            if group in known:
-                opened = self.driver.open_group(group, machine)
-            else:
-                opened = self.driver.create_group(group, members, machine)
-            self.cluster.opened(self, opened)
-        if self.creates:
-            self._make_durable()
-            self.creates = False
-        self.cluster.network.join(self.transport)
-        self.driver.wake_soon()
+        return driver
 
     def _make_durable(self) -> None:
         """As server.py does at a node's first start: its replicas are born before it says a word."""
@@ -139,9 +145,13 @@ class Cluster:
         members = tuple(range(1, nodes + 1))
         self.groups = dict.fromkeys(groups, members)
         self.agreed: dict[int, dict[int, bytes]] = {group: {} for group in groups}
-        self.nodes = {number: SimNode(self, number) for number in members}
+        self.nodes = {number: self.make_node(number) for number in members}
         for node in self.nodes.values():
             node.start()
+
+    def make_node(self, number: int) -> SimNode:
+        """A node that has not started."""
+        return SimNode(self, number)
 
     def make_machine(self, node: SimNode, group: int) -> StateMachine:
         """A new state machine for a replica; here a tape."""

@@ -24,6 +24,7 @@ from tests.sim.book import GroupBook, Name
 from tests.sim.violation import CallerFails, Violation
 
 if TYPE_CHECKING:
+    from holdfast_raft.driver import Driver
     from holdfast_raft.group import Group
     from holdfast_raft.sim import SimDisk
 
@@ -53,6 +54,10 @@ class _View:
         self.led = -1  # the last term seen leading
 
 
+_Watched = tuple[object, list[_View]]
+"""A node's process, and its replicas."""
+
+
 class Listener(logging.Handler):
     """Hears what the product logs with an exception: what it caught there must be a fault's, not a defect."""
 
@@ -78,7 +83,7 @@ class Oracle:
         """Nodes whose disk was made to fail: these may die of it."""
         self.ages = 0
         self.leader_changes = 0
-        self._watched: dict[int, tuple[object, list[_View]]] = {}  # by node: its process, its replicas
+        self._watched: dict[int, _Watched] = {}
         self._events = 0
 
     def fail(self, problem: Violation) -> None:
@@ -100,10 +105,9 @@ class Oracle:
         self._events += 1
         watched = self._watched.get(owner)
         if watched is None or watched[0] is not node.driver:
-            views = [_View(group, self.books[group.id]) for group in node.driver.groups.values()]
-            watched = self._watched[owner] = (node.driver, views)
-            if len(views) < len(node.machines):
-                del self._watched[owner]  # it is starting: more will come
+            watched = self._watch(owner, node.driver)
+            if len(watched[1]) == len(node.machines):
+                self._watched[owner] = watched  # else it is starting: more will come
         for view in watched[1]:
             core = view.core
             if core[_COMMIT] != view.commit or core[_APPLIED] != view.applied:
@@ -116,6 +120,10 @@ class Oracle:
         if self._events % AGES_EVERY == 0:
             for view in watched[1]:
                 self._check_age(owner, view.group, view.book)
+
+    def _watch(self, owner: int, driver: Driver) -> _Watched:
+        """What is to be looked at of a node's process."""
+        return driver, [_View(group, self.books[group.id]) for group in driver.groups.values()]
 
     def _moved(self, node: int, view: _View) -> None:
         engine, journal, book = view.group.engine, view.group.journal, view.book

@@ -68,6 +68,8 @@ class Profile(NamedTuple):
         groups: how many groups a node has, one of these.
         policy: of the shards' caches.
         log_limits, wal: small, so that snapshots, installs and new segments come often.
+        reshapes: kinds of reshapes.ACTS with weights; none: the map stays as it is.
+        reshape_acts: how many of these.
     """
 
     faults: dict[str, int]
@@ -80,6 +82,8 @@ class Profile(NamedTuple):
     policy: Policy = Policy()
     log_limits: LogLimits = LogLimits()
     wal: WalOptions = WalOptions(segment_bytes=32 << 10, segments_max=4)
+    reshapes: dict[str, int] = {}  # noqa: RUF012 - nobody changes it
+    reshape_acts: tuple[int, int] = (6, 10)
 
 
 OFTEN = LogLimits(snapshot_after_bytes=700, trailing_bytes=0)
@@ -145,6 +149,25 @@ PROFILES["mixed"] = Profile(
     wal=WalOptions(segment_bytes=24 << 10, segments_max=3),
 )
 
+SPREAD = tuple(PROFILES)
+"""What the seeds of a campaign that names no profile choose from."""
+PROFILES["reshape"] = Profile(
+    {
+        **CRASHES, **NETWORK, "pause": 3, "slow-disk": 3, "eio": 1, "full": 1, "transfer": 4, "snapshot": 3,
+    },
+    Workload(think_seconds=0.06, ttls=0.2, patience_seconds=(0.8, 2.0, 4.0)),
+    acts=(5, 9),
+    seconds=3.2,
+    groups=(1, 2, 2),
+    log_limits=LogLimits(snapshot_after_bytes=4000, trailing_bytes=1000),
+    wal=WalOptions(segment_bytes=48 << 10, segments_max=3),
+    reshapes={
+        "split": 4, "merge": 4, "move": 5, "move-two": 1, "cancel": 4, "at-phase": 7, "old-word": 2,
+        "late-copy": 2,
+    },
+    reshape_acts=(8, 12),
+)  # fmt: skip
+
 # How the schedules of a campaign that names none are spread.
 REPLICAS = (3, 3, 5, 3, 1, 3, 5, 3)
 
@@ -172,8 +195,8 @@ class Plan(NamedTuple):
 
 def make_plan(seed: int, profile: str | None = None, replicas: int | None = None) -> Plan:
     """The plan of a seed. Without a profile or number of replicas the seed chooses."""
-    profile = profile or list(PROFILES)[seed % len(PROFILES)]
-    replicas = replicas or REPLICAS[seed // len(PROFILES) % len(REPLICAS)]
+    replicas = replicas or REPLICAS[seed // (len(SPREAD) if profile is None else 1) % len(REPLICAS)]
+    profile = profile or SPREAD[seed % len(SPREAD)]
     what = PROFILES[profile]
     rng = random.Random(f"{seed}/plan/{profile}/{replicas}")
     kinds = {kind: w for kind, w in what.faults.items() if replicas > 1 or kind not in NEEDS_PEERS}
@@ -189,6 +212,8 @@ def make_plan(seed: int, profile: str | None = None, replicas: int | None = None
         )
 
     acts = [act(sure) for _ in range(3)] + [act(kinds) for _ in range(rng.randint(*what.acts) - 3)]
+    if what.reshapes:
+        acts += [act(what.reshapes) for _ in range(rng.randint(*what.reshape_acts))]
     shape = random.Random(f"{seed}/shape")
     groups, pieces = shape.choice(what.groups), shape.randrange(3)
     return Plan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from holdfast_node import limits
@@ -14,9 +14,9 @@ from holdfast_raft.sim import MachineGone, usual_seconds
 from tests.sim import violation as rule
 from tests.sim.clients import Client
 from tests.sim.cluster import SimNode
-from tests.sim.faults import FAULTS, ROOMY
+from tests.sim.faults import FAULTS, ROOMY, Fault
 from tests.sim.oracle import Listener
-from tests.sim.plan import PROFILES, Act, Plan
+from tests.sim.plan import PROFILES, Act, Plan, Profile
 from tests.sim.shards import ShardCluster
 from tests.sim.violation import Violation
 
@@ -68,12 +68,26 @@ class Schedule:
         self.plan = plan
         profile = PROFILES[plan.profile]
         self._trace = trace
-        self._healthy = False
+        self.healthy = False
+        """Whether all is healed, for good."""
         self.fired: Counter[str] = Counter()
         self.doomed: set[int] = set()
         """Nodes whose WAL has failed, whether or not they have heard of it yet."""
         self.crash_points: set[tuple[str, str]] = set()
-        self.cluster = ShardCluster(
+        self.cluster = self._make_cluster(profile)
+        world = self.cluster.world
+        self._began = world.now
+        network = self.cluster.network
+        network.coalesce, network.split = profile.coalesce, profile.split
+        self.clients = [self._make_client(number, profile) for number in range(plan.clients)]
+        for act in plan.acts:
+            self.later(act.at, lambda act=act: self._fire(act))  # type: ignore[misc]
+        if trace is not None:
+            self._listen()
+
+    def _make_cluster(self, profile: Profile) -> ShardCluster:
+        plan = self.plan
+        return ShardCluster(
             plan.seed,
             policy=profile.policy,
             nodes=plan.replicas,
@@ -81,17 +95,9 @@ class Schedule:
             log_limits=replace(profile.log_limits, **PIECES[plan.pieces]),
             wal_options=profile.wal,
         )
-        world = self.cluster.world
-        self._began = world.now
-        network = self.cluster.network
-        network.coalesce, network.split = profile.coalesce, profile.split
-        self.clients = [
-            Client(self.cluster, number, f"{plan.seed}", profile.workload) for number in range(plan.clients)
-        ]
-        for act in plan.acts:
-            self.later(act.at, lambda act=act: self._fire(act))  # type: ignore[misc]
-        if trace is not None:
-            self._listen()
+
+    def _make_client(self, number: int, profile: Profile) -> Client:
+        return Client(self.cluster, number, f"{self.plan.seed}", profile.workload)
 
     def run(self) -> Report:
         """Raises Violation."""
@@ -159,7 +165,7 @@ class Schedule:
     def later(self, seconds: float, act: Callable[[], None]) -> None:
         """Something the world does, unless all is healed by then."""
         world = self.cluster.world
-        world.at(world.now + seconds, lambda: None if self._healthy else act())
+        world.at(world.now + seconds, lambda: None if self.healthy else act())
 
     def target(self, act: Act) -> SimNode:
         """The node a fault is meant for."""
@@ -191,8 +197,11 @@ class Schedule:
                 raise
             self.say(f"node {node.number} cannot start: {error}")
 
+    def _fault(self, kind: str) -> Fault:
+        return FAULTS[kind]
+
     def _fire(self, act: Act) -> None:
-        heal = FAULTS[act.kind](self, act)
+        heal = self._fault(act.kind)(self, act)
         self.say(f"FAULT {act.kind} {self._named(act)}" + ("" if heal else ": nothing to harm"))
         if heal is None:
             return
@@ -210,7 +219,7 @@ class Schedule:
     def _heal(self) -> None:
         """Everything is well again, except for disks that are lost."""
         self.say("all is healed")
-        self._healthy = True
+        self.healthy = True
         cluster = self.cluster
         network = cluster.network
         network.link_seconds.clear()
@@ -251,8 +260,12 @@ class Schedule:
         idle = [client.idle for client in self.clients]
         return f"after {PATIENCE} s of good health: {groups}, clients idle {idle}"
 
+    def _numbers(self) -> Iterable[int]:
+        """The groups whose state is looked at in the end."""
+        return self.cluster.groups
+
     def _compare(self) -> None:
-        for number in self.cluster.groups:
+        for number in self._numbers():
             book = self.cluster.oracle.books[number]
             for node in self._replicas():
                 where = f"node {node.number}, group {number}, at the end"
@@ -262,7 +275,7 @@ class Schedule:
 
     def _check_expiry(self) -> None:
         """Nothing is overdue where a leader has had time."""
-        for number in self.cluster.groups:
+        for number in self._numbers():
             leader = self.cluster.leader(number)
             if leader is None:
                 continue

@@ -6,11 +6,12 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from holdfast.errors import Reason
+from holdfast.errors import HoldfastError, Reason
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica
 from holdfast.shardmap import Shard as MapEntry
 from holdfast_node.cache.policy import Policy
+from holdfast_node.cache.results import OpResult
 from holdfast_node.shard import Shard
 from holdfast_raft.machine import Builder, Image, StateMachine
 from holdfast_raft.messages import Addressed, AppendReply, SnapshotReply, VoteReply
@@ -35,16 +36,26 @@ def _counted(group: Group) -> object:
     return group.engine.role, progress, sorted(group.engine._ballot._granted)
 
 
+def _told(result: OpResult | HoldfastError) -> str | int:
+    if isinstance(result, HoldfastError):
+        return result.reason.name
+    return Reason(result.error).name if result.error else result.revision
+
+
 class SimShard(Shard):
     """A shard whose every apply is judged."""
 
-    def __init__(self, cluster: ShardCluster, node: SimNode, entry: MapEntry) -> None:
+    def __init__(
+        self, cluster: ShardCluster, node: SimNode, entry: MapEntry, policy: Policy | None, **more: Any
+    ) -> None:
+        """more: what else a Shard is made with."""
         super().__init__(
             entry,
             node=node.number,
-            policy=cluster.policy,
+            policy=policy,
             clock=SimClock(cluster.world, node.number),
             encode_event=lambda *_: b"",
+            **more,
         )
         self._cluster = cluster
         self._oracle = cluster.oracle
@@ -55,7 +66,7 @@ class SimShard(Shard):
         results: Any = super().apply(index, term, data, context)
         book = self._oracle.books[self.entry.group]
         if self._cluster.say is not None:
-            told = [[Reason(r.error).name if r.error else r.revision for r in run] for run in results]
+            told = [[_told(result) for result in run] for run in results]
             self._cluster.say(f"{self.node} applies {self.entry.group}/{index} of term {term}: {told}")
         try:
             book.applied(self.node, index, term, data, results, self.state, self._world.now)
@@ -108,7 +119,7 @@ class ShardCluster(Cluster):
             group: MapEntry(f"n{group}", KeyRange(b"", b""), group, 1, replicas, 0) for group in groups
         }
         self.groups = dict.fromkeys(groups, tuple(members))
-        self.oracle = Oracle(self)
+        self.oracle = self.make_oracle()
         self.wiped: dict[int, SimDisk] = {}
         """Nodes that lost their disks, with what was on them."""
         self.taken = self.installed = 0
@@ -117,12 +128,20 @@ class ShardCluster(Cluster):
         super().__init__(seed, nodes=nodes, groups=groups, own_monotonics=True, **limits)
         self.world.after = self.oracle.look
 
+    def make_oracle(self) -> Oracle:
+        """Who judges."""
+        return Oracle(self)
+
     def make_machine(self, node: SimNode, group: int) -> StateMachine:
-        return SimShard(self, node, self.entries[group])
+        return SimShard(self, node, self.entries[group], self.policy)
 
     def opened(self, node: SimNode, group: Group) -> None:
         assert node.driver is not None
         node.shard(group.id).bind(group, node.driver)
+        self._watch_replies(node, group)
+
+    def _watch_replies(self, node: SimNode, group: Group) -> None:
+        """What a group counts of its term's replies is judged."""
         receive = group.receive
 
         def watched(sender: int, message: Addressed) -> None:

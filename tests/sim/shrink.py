@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 
 from tests.sim.plan import Act, Plan
-from tests.sim.schedule import Schedule
+from tests.sim.reshape_schedule import schedule_of
 from tests.sim.violation import Violation
 
 
 def breaks(plan: Plan) -> Violation | None:
     """What a plan breaks."""
     try:
-        Schedule(plan).run()
+        schedule_of(plan).run()
     except Violation as problem:
         return problem
     return None

@@ -53,9 +53,9 @@ def test_what_must_be_judged_was_there_to_be_judged(total: Result) -> None:
 
 TRACES = """
 from hashlib import sha256
-from tests.sim.plan import PROFILES, make_plan
+from tests.sim.plan import SPREAD, make_plan
 from tests.sim.schedule import Schedule
-for seed, profile in enumerate(PROFILES):
+for seed, profile in enumerate(SPREAD):
     lines = []
     Schedule(make_plan(seed, profile), lines.append).run()
     print(profile, len(lines), sha256("\\n".join(lines).encode()).hexdigest())
