@@ -363,6 +363,19 @@ def test_silence_counts_from_when_this_leader_began_to_listen() -> None:
     assert world.conductor.loads().node(2).down_ms == 0
 
 
+def test_a_report_of_a_moment_ago_counts_for_a_new_leader_too() -> None:
+    """Reports go to every replica: whoever leads next need not wait for another round to know who is up."""
+    world = World()
+    world.group.is_leader = False
+    world.report(2)
+    world.clock.now += 0.1
+    world.group.is_leader = True
+
+    world.wait(0.1)
+
+    assert world.conductor.loads().node(2).down_ms == 0
+
+
 def test_a_leader_that_fell_silent_does_not_hide_the_present_one() -> None:
     """Of two who say they lead, the fresher word holds: for the map's leaders and for the load."""
     world = World()
