@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from holdfast_raft.driver import TOLD_BYTES_MAX
 from holdfast_raft.machine import CorruptImage, StateMachine
 from holdfast_raft.messages import Addressed, Gone, Here, NodeMessage, PreVote, Vote, VoteReply
 from holdfast_raft.replicas import GroupIdUsedError
@@ -492,9 +493,9 @@ def test_an_error_of_who_is_told_does_not_end_the_turn(caplog: pytest.LogCapture
     cluster.write(b"v")
 
 
-def test_more_than_a_mebibyte_is_not_told_at_once() -> None:
-    """A bound on everything; the caller cuts it."""
+def test_what_is_told_at_once_is_bounded() -> None:
+    """A map of the most shards with the longest keys fits; more is the caller's to cut."""
     cluster = Cluster(seed=26, groups=())
 
     with pytest.raises(AssertionError, match="told at once"):
-        cluster.nodes[1].driver.tell(2, bytes(1024 * 1024 + 1))
+        cluster.nodes[1].driver.tell(2, bytes(TOLD_BYTES_MAX + 1))
