@@ -495,7 +495,5 @@ def test_an_error_of_who_is_told_does_not_end_the_turn(caplog: pytest.LogCapture
 
 def test_what_is_told_at_once_is_bounded() -> None:
     """A map of the most shards with the longest keys fits; more is the caller's to cut."""
-    cluster = Cluster(seed=26, groups=())
-
     with pytest.raises(AssertionError, match="told at once"):
-        cluster.nodes[1].driver.tell(2, bytes(TOLD_BYTES_MAX + 1))
+        Cluster(seed=26, groups=()).nodes[1].driver.tell(2, bytes(TOLD_BYTES_MAX + 1))
