@@ -57,7 +57,7 @@ from tests.sim.plan import SPREAD, make_plan
 from tests.sim.schedule import Schedule
 for seed, profile in enumerate(SPREAD):
     lines = []
-    Schedule(make_plan(seed, profile), lines.append).run()
+    Schedule(make_plan(seed, profile, 3), lines.append).run()
     print(profile, len(lines), sha256("\\n".join(lines).encode()).hexdigest())
 """
 
