@@ -52,7 +52,7 @@ class Following:
         sealed = self.state.sealed
         return (index, term) if sealed is None else (sealed.index, sealed.term)
 
-    def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:  # noqa: ARG002
+    def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:  # noqa: ARG002 - the contract's
         try:
             return self.state.apply(data, None, (index, term))
         except UnknownEntryError as problem:

@@ -220,7 +220,7 @@ class Server:
             make_shard=self._make_shard,
             figures=self._figures,
             remember=lambda news: self._remember(directory, news),
-            set_peers=self._set_peers,
+            set_peers=self._transport.set_peers,
         )
         self._transport.set_peers(self._core.book.peers_of(config.node))
         self._make_replicas(directory, wal)
@@ -286,9 +286,6 @@ class Server:
             sealing=core.hosting.sealing,
             replicas_of=core.book.replicas_of,
         )
-
-    def _set_peers(self, peers: dict[int, str]) -> None:
-        self._transport.set_peers(peers)
 
     def _remember(self, directory: DataDirectory, news: talk.MapNews) -> None:
         try:

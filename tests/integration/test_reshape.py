@@ -47,11 +47,13 @@ def test_split_merge_and_move_lose_nothing_and_nobody_notices(
             await begun.wait()
             await _put_seen(client, range(100))
             (whole,) = placement.shards()
-            split = placement.ask("SplitShard", pb.SplitShardRequest(group=whole.group, key=b"seen/5"))
+            split = placement.patiently("SplitShard", pb.SplitShardRequest(group=whole.group, key=b"seen/5"))
             await asyncio.to_thread(placement.finish, split.plan.id)
             await _put_seen(client, range(100, 200))
             left, right = placement.shards()
-            merge = placement.ask("MergeShards", pb.MergeShardsRequest(group=left.group, other=right.group))
+            merge = placement.patiently(
+                "MergeShards", pb.MergeShardsRequest(group=left.group, other=right.group)
+            )
             await asyncio.to_thread(placement.finish, merge.plan.id)
             joined = await asyncio.to_thread(cluster.join)
             await asyncio.to_thread(placement.hear_of, joined.number)
@@ -59,7 +61,7 @@ def test_split_merge_and_move_lose_nothing_and_nobody_notices(
             request = pb.MoveShardRequest(
                 group=whole.group, from_node=whole.replicas[0].node, to_node=joined.number
             )
-            move = placement.ask("MoveShard", request)
+            move = placement.patiently("MoveShard", request)
             await asyncio.to_thread(placement.finish, move.plan.id)
             await _put_seen(client, range(200, WATCHED))
             done, _ = await asyncio.wait([reader], timeout=20)

@@ -8,7 +8,7 @@ Invariants:
   only on what is applied there.
 - A replica is retired only when neither the map nor an open plan names its group, and the group's id was
   given out before.
-- Silence counts from the moment this leader began to listen.
+- Silence counts from the moment this leader began to listen; what was heard a moment before, still counts.
 
 Callback style on the node's loop thread: no asyncio, so the simulator runs the same code.
 Not here: which plans are good (planner.py).
@@ -33,7 +33,7 @@ from holdfast_node.placement.cluster import Refusal
 from holdfast_node.placement.commands import CancelPlan, Command, JoinNode, StartPlan
 from holdfast_node.placement.loads import Loads, NodeLoad, ShardLoad
 from holdfast_node.placement.plan import Kind, Phase, Plan
-from holdfast_node.placement.planner import Proposals, propose
+from holdfast_node.placement.planner import propose
 from holdfast_node.placement.replica import PlacementReplica
 from holdfast_node.placement.reshape import CopyFacts, Facts, ReplicaFacts
 from holdfast_node.talk import MapNews, NamespaceNews, NodeNews, Order, Report
@@ -232,22 +232,18 @@ class Conductor:
 
     # ---- policies --------------------------------------------------------------------------------------
 
-    def planned(self) -> Proposals:
-        """What the policies would do now, and why they do nothing more."""
-        return propose(self._replica.state, self.loads(), self._clock.wall_ms())
-
     def _plan_ahead(self, now: float) -> None:
         """Does what the policies wish, unless their last wishes are still on their way into the log."""
         if self._starting:
             return
-        when_ms = self._clock.wall_ms()
-        proposals = self.planned()
+        when_ms, loads = self._clock.wall_ms(), self.loads()
+        proposals = propose(self._replica.state, loads, when_ms)
         commands: list[Command] = [CancelPlan(plan, why, when_ms) for plan, why in proposals.cancels]
         for wish in proposals.wishes:
             if wish.shape is not None:
                 commands.append(StartPlan(wish.shape, wish.why, when_ms))
                 continue
-            leader = self.loads().shards[wish.transfer_group].leader
+            leader = loads.shards[wish.transfer_group].leader
             self._order(leader, talk.TransferOrder(wish.transfer_group, wish.transfer_to), now)
         for command in commands:
             self._starting += 1
@@ -317,8 +313,8 @@ class Conductor:
         for node, heard in self._by_age():
             for r in heard.report.replicas:
                 if r.leads and r.group in state.shards:
-                    units = state.namespaces[state.shards[r.group].namespace].units
                     row = state.shards[r.group]
+                    units = state.namespaces[row.namespace].units
                     keys = KeyRange(row.start, row.end)
                     shards[r.group] = ShardLoad(
                         node, r.keys, r.size_bytes, r.operations_per_s,

@@ -39,9 +39,6 @@ class Group(Protocol):
     def is_leader(self) -> bool: ...
     @property
     def leader(self) -> int | None: ...
-    @property
-    def stopped(self) -> str: ...
-    def has_quorum(self) -> bool: ...
     def propose(
         self, data: bytes, context: object, deadline: float, done: Callable[[Applied | RaftError], None]
     ) -> None: ...
@@ -81,7 +78,7 @@ class PlacementReplica:
 
     # ---- StateMachine ----------------------------------------------------------------------------------
 
-    def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:  # noqa: ARG002
+    def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:  # noqa: ARG002 - the contract's
         try:
             return self.state.apply_entry(data)
         except UnknownEntryError as problem:
@@ -97,7 +94,7 @@ class PlacementReplica:
         assert isinstance(builder, _Restore), "install takes what builder() gave"
         self.state = PlacementState.restored(builder.inner)
 
-    def role_changed(self, leading: bool) -> None:  # noqa: ARG002
+    def role_changed(self, leading: bool) -> None:  # noqa: ARG002 - the contract's
         self._bootstrapping = False
 
     def received(self, sender: int, data: bytes) -> None: ...

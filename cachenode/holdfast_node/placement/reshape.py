@@ -146,11 +146,6 @@ def advance(plan: Plan, facts: Facts) -> Next:
     return _retire(plan, facts)
 
 
-def may_cancel(plan: Plan, facts: Facts) -> bool:
-    """Whether a wish to take it back can still be met, as far as is known."""
-    return plan.phase in (Phase.PREPARE, Phase.SEAL) and not _is_sealed(plan, plan.decider, facts)
-
-
 # ---- phases --------------------------------------------------------------------------------------------
 
 

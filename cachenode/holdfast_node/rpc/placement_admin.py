@@ -25,8 +25,10 @@ from holdfast_node.placement.by_hand import Desk
 from holdfast_node.placement.cluster import Refusal
 from holdfast_node.placement.commands import Command
 from holdfast_node.placement.conductor import Conductor
+from holdfast_node.placement.loads import Loads
 from holdfast_node.placement.nodes import removal_problem
 from holdfast_node.placement.placing import new_namespace
+from holdfast_node.placement.planner import propose
 from holdfast_node.placement.plans import as_plan
 from holdfast_node.placement.shape import Shape
 from holdfast_node.placement.state import PlacementState
@@ -49,6 +51,7 @@ class Leading(NamedTuple):
 
     conductor: Conductor
     state: PlacementState
+    loads: Loads
     now_ms: int
 
 
@@ -119,7 +122,7 @@ class PlacementAdmin:
         conductor, replica = self._core.conductor, self._core.placement
         if conductor is None or replica is None or not replica.leads:
             return None
-        return Leading(conductor, replica.state, self._served.wall_ms())
+        return Leading(conductor, replica.state, conductor.loads(), self._served.wall_ms())
 
     def _not_leading(self) -> HoldfastError:
         replica = self._core.placement
@@ -183,7 +186,7 @@ class PlacementAdmin:
     # ---- plans -----------------------------------------------------------------------------------------
 
     async def _reshape(self, leading: Leading, request: Any) -> Any:
-        desk = Desk(leading.state, leading.conductor.loads(), leading.now_ms)
+        desk = Desk(leading.state, leading.loads, leading.now_ms)
         shape: Shape = placement_convert.shape_asked(desk, request)
         responses = {
             pb.SplitShardRequest: pb.SplitShardResponse,
@@ -254,7 +257,7 @@ class PlacementAdmin:
         return pb.JoinClusterResponse(
             cluster_id=self._served.cluster_id,
             node=answer.node.id,
-            nodes=(pb.Node(**placement_convert.node_fields(node)) for node in state.members().values()),  # type: ignore[arg-type]
+            nodes=(pb.Node(**placement_convert.node_fields(node)) for node in state.members().values()),
             map=convert.map_message(news.map),
             placement=(
                 convert.replica_message(replica)
@@ -281,8 +284,7 @@ class PlacementAdmin:
         return pb.SetNodeResponse(node=self._node(leading, answer), explanation=answer.explanation)
 
     async def _remove_node(self, leading: Leading, request: Any) -> Any:
-        loads = leading.conductor.loads()
-        down = [node for node in leading.state.nodes if loads.node(node).down_ms]
+        down = [node for node in leading.state.nodes if leading.loads.node(node).down_ms]
         problem = removal_problem(leading.state, request.node, down)
         if problem is not None:
             raise placement_convert.refusal(problem)
@@ -294,9 +296,7 @@ class PlacementAdmin:
         return (
             node_message(leading, answer.node.id)
             if answer.node.id in leading.state.nodes
-            else pb.Node(
-                **placement_convert.node_fields(answer.node)  # type: ignore[arg-type]
-            )
+            else pb.Node(**placement_convert.node_fields(answer.node))
         )
 
     # ---- namespaces ------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ class PlacementAdmin:
         namespace = placement_convert.namespace_asked(request.namespace)
         command = new_namespace(
             leading.state,
-            leading.conductor.loads(),
+            leading.loads,
             leading.now_ms,
             namespace,
             placement_convert.first_shards(request),
@@ -346,7 +346,7 @@ class PlacementAdmin:
         return pb.DeleteNamespaceResponse(namespace=message, explanation=answer.explanation)
 
     def _namespace(self, leading: Leading, name: str) -> pb.Namespace:
-        loads = leading.conductor.loads().shards
+        loads = leading.loads.shards
         rows = [loads[row.group] for row in leading.state.row(name) if row.group in loads]
         return placement_convert.namespace_message(
             leading.state,
@@ -371,23 +371,22 @@ class PlacementAdmin:
         return pb.SetPlanningResponse(planning=placement_convert.planning_message(planning))
 
     async def _explain(self, leading: Leading, _: Any) -> Any:
-        round_ = leading.conductor.planned()
+        found = propose(leading.state, leading.loads, leading.now_ms)
         return pb.ExplainPlanningResponse(
             proposals=(
-                placement_convert.wish_message(leading.state, wish, leading.now_ms) for wish in round_.wishes
+                placement_convert.wish_message(leading.state, wish, leading.now_ms) for wish in found.wishes
             ),
-            idle=round_.idle,
+            idle=found.idle,
         )
 
 
 def node_message(leading: Leading, number: int) -> pb.Node:
     """A node by what is kept of it and what it reported."""
-    state, conductor = leading.state, leading.conductor
-    load = conductor.loads().node(number)
-    heard = conductor.heard.get(number)
+    state, load = leading.state, leading.loads.node(number)
+    heard = leading.conductor.heard.get(number)
     led = sum(replica.leads for replica in heard.report.replicas) if heard is not None else 0
     return pb.Node(
-        **placement_convert.node_fields(state.nodes[number]),  # type: ignore[arg-type]
+        **placement_convert.node_fields(state.nodes[number]),
         state=pb.Node.STATE_UP if load.is_up else pb.Node.STATE_DOWN,
         replicas=len(state.groups_on(number)),
         leaders=led,

@@ -6,6 +6,7 @@ Pure: no clock, network, files.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.keys import KeyRange
@@ -116,7 +117,7 @@ def wish_message(content: Content, wish: Wish, now_ms: int) -> pb.Proposal:
 # ---- nodes ---------------------------------------------------------------------------------------------
 
 
-def node_fields(node: Node) -> dict[str, object]:
+def node_fields(node: Node) -> dict[str, Any]:
     """What the placement group keeps of a node, as fields of pb.Node."""
     return {
         "id": node.id,

@@ -40,9 +40,6 @@ $ holdfast namespace create alarms --budget 256MiB --noevict
 
 # Settings of a fleet: the keys of device/17 stay together (two parts of device/17/mode), four shards
 $ holdfast namespace create fleet --unit 2 --cut device/3 --cut device/5 --cut device/7
-
-# Sequential serial numbers, spread by hash over eight shards
-$ holdfast namespace create serials --hashed --shards 8
 """
 
 _SET = """
@@ -183,7 +180,9 @@ def _one_byte(_ctx: click.Context, _parameter: click.Parameter, value: str | Non
     help="Parts of a key that no cut separates. Default: the whole key.",
 )
 @click.option("--unit-separator", callback=_one_byte, help="What divides the parts of a key. Default: /.")
-@click.option("--hashed", is_flag=True, help="Spread keys by the hash of their unit. Fixed for good.")
+@click.option(
+    "--hashed", is_flag=True, help="Spread keys by the hash of their unit. Refused by this version."
+)
 @click.option("--shards", type=click.IntRange(1, 4096), help="Shards to begin with; hashed: cut evenly.")
 @click.option(
     "--cut", "cuts", multiple=True, metavar="KEY", help="A shard begins with this key; several times."

@@ -1206,7 +1206,7 @@ class Namespace(_message.Message):
     unit_separator: _builtins.bytes
     """One byte. Empty: "/"."""
     hashed: _builtins.bool
-    """Keys are spread by the hash of their unit. Fixed when the namespace is created."""
+    """Keys are spread by the hash of their unit. Fixed when the namespace is created. Refused in this version."""
     shards: _builtins.int
     """Answers only: shards and what they hold."""
     keys: _builtins.int

@@ -225,7 +225,8 @@ class PlacementServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelPlan(self, request, context):
-        """Takes a plan back. Refused once its sources are sealed: then it is about to be done.
+        """Takes a plan back. Refused once its targets are in the map; one that its sources' logs have decided for
+        by then is done all the same, as GetPlan shows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,9 @@ class PlacementStub:
     ListPlans: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListPlansRequest, _placement_pb2.ListPlansResponse]
     GetPlan: _grpc.UnaryUnaryMultiCallable[_placement_pb2.GetPlanRequest, _placement_pb2.GetPlanResponse]
     CancelPlan: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CancelPlanRequest, _placement_pb2.CancelPlanResponse]
-    """Takes a plan back. Refused once its sources are sealed: then it is about to be done."""
+    """Takes a plan back. Refused once its targets are in the map; one that its sources' logs have decided for
+    by then is done all the same, as GetPlan shows.
+    """
     JoinCluster: _grpc.UnaryUnaryMultiCallable[_placement_pb2.JoinClusterRequest, _placement_pb2.JoinClusterResponse]
     """Called by a node that joins (`holdfast serve --join`): gives it its id. The same incarnation asking
     again gets the same answer.
@@ -112,7 +114,9 @@ class PlacementAsyncStub(PlacementStub):
     ListPlans: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListPlansRequest, _placement_pb2.ListPlansResponse]  # type: ignore[assignment]
     GetPlan: _aio.UnaryUnaryMultiCallable[_placement_pb2.GetPlanRequest, _placement_pb2.GetPlanResponse]  # type: ignore[assignment]
     CancelPlan: _aio.UnaryUnaryMultiCallable[_placement_pb2.CancelPlanRequest, _placement_pb2.CancelPlanResponse]  # type: ignore[assignment]
-    """Takes a plan back. Refused once its sources are sealed: then it is about to be done."""
+    """Takes a plan back. Refused once its targets are in the map; one that its sources' logs have decided for
+    by then is done all the same, as GetPlan shows.
+    """
     JoinCluster: _aio.UnaryUnaryMultiCallable[_placement_pb2.JoinClusterRequest, _placement_pb2.JoinClusterResponse]  # type: ignore[assignment]
     """Called by a node that joins (`holdfast serve --join`): gives it its id. The same incarnation asking
     again gets the same answer.
@@ -228,7 +232,9 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.CancelPlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.CancelPlanResponse, _abc.Awaitable[_placement_pb2.CancelPlanResponse]]:
-        """Takes a plan back. Refused once its sources are sealed: then it is about to be done."""
+        """Takes a plan back. Refused once its targets are in the map; one that its sources' logs have decided for
+        by then is done all the same, as GetPlan shows.
+        """
 
     @_abc_1.abstractmethod
     def JoinCluster(

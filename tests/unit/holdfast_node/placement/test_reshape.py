@@ -24,7 +24,6 @@ from holdfast_node.placement.reshape import (
     Facts,
     ReplicaFacts,
     advance,
-    may_cancel,
 )
 
 NODES = (1, 2, 3)
@@ -221,14 +220,6 @@ def test_a_replica_that_lags_may_still_show_a_seal_that_was_lifted() -> None:
     known[2, 3] = ReplicaFacts(**SEALED)
 
     assert steps(at(MERGE, Phase.CANCELLING), Facts(known)) == [Advance(Phase.CANCELLED)]
-
-
-def test_a_wish_to_take_it_back_can_be_met_until_it_is_decided() -> None:
-    """As far as is known."""
-    assert may_cancel(SPLIT, Facts(group(2)))
-    assert may_cancel(at(MERGE, Phase.SEAL), Facts({**group(2, **SEALED), **group(3)}))
-    assert not may_cancel(at(SPLIT, Phase.SEAL), Facts(group(2, **SEALED)))
-    assert not may_cancel(at(SPLIT, Phase.RETIRE), Facts(group(2)))
 
 
 # ---- retire --------------------------------------------------------------------------------------------
