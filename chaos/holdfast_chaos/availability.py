@@ -1,0 +1,191 @@
+"""Availability: how long nothing succeeded in each fault, and how soon things went on after it.
+
+Rules:
+- *recovery*: after a fault is healed a write and a LINEARIZABLE read succeed within the bound, or before
+  the next fault begins;
+- *minority*: during a fault that leaves a majority up, the longest time without a success stays within
+  its bound, when there is one.
+And what a run must show to count at all (VOID otherwise): enough successful operations, a share of them
+before, during and after faults, and each fault with its proof that it fired.
+
+A fault in the record: two notes `fault`, `{"name": n, "phase": "begin" | "healed", "minority": bool}` under
+one `id`, and one or more of phase `proof` between them.
+Source: design testing.md, "Assert progress"; etcd's minimal QPS.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+from holdfast_chaos.operation import Operation
+from holdfast_chaos.record import Event, RecordError, Type
+from holdfast_chaos.verdict import Finding, Judgement, judge
+
+RECOVERY_MS_MAX: Final = 2000.0
+"""After a fault is healed writes are served again within this."""
+
+
+class Fault(NamedTuple):
+    """A fault as it happened. is_minority: a majority of every group stayed up and connected."""
+
+    name: str
+    begin_ns: int
+    healed_ns: int
+    proofs: int
+    is_minority: bool
+
+
+class Demands(NamedTuple):
+    """What a run must show.
+
+    Attributes:
+        recovery_ms: from healing to the first success.
+        minority_gap_ms: the longest time without a success in a minority fault; None: only measured.
+        operations_min: successful ones, in all.
+        ok_share_min: of those that ended before, during and after faults, each.
+        nemeses: faults of these names must have fired.
+    """
+
+    recovery_ms: float = RECOVERY_MS_MAX
+    minority_gap_ms: float | None = None
+    operations_min: int = 100
+    ok_share_min: float = 0.1
+    nemeses: tuple[str, ...] = ()
+
+
+def faults_of(notes: Iterable[Event], end_ns: int) -> tuple[Fault, ...]:
+    """The faults that were noted, in order; one that was never healed lasts to the end."""
+    begun: dict[Any, Event] = {}
+    proofs: dict[Any, int] = {}
+    found: list[Fault] = []
+    for note in notes:
+        if note.f != "fault":
+            continue
+        name, phase = note.value["id"], note.value["phase"]
+        if phase == "begin":
+            begun[name] = note
+        elif name not in begun:
+            raise RecordError(note.line, f"fault {name} has no beginning")
+        elif phase == "proof":
+            proofs[name] = proofs.get(name, 0) + 1
+        elif phase == "healed":
+            found.append(_fault(begun.pop(name), note.time_ns, proofs.get(name, 0)))
+    found += [_fault(note, end_ns, proofs.get(name, 0)) for name, note in begun.items()]
+    return tuple(sorted(found, key=lambda fault: fault.begin_ns))
+
+
+def _fault(begin: Event, healed_ns: int, proofs: int) -> Fault:
+    value = begin.value
+    return Fault(value["name"], begin.time_ns, healed_ns, proofs, bool(value.get("minority")))
+
+
+def check(
+    operations: Iterable[Operation], notes: Iterable[Event] = (), demands: Demands | None = None
+) -> Judgement:
+    """Judges the run as a whole."""
+    wanted = demands or Demands()
+    every = tuple(operations)
+    end_ns = max((o.reply.time_ns for o in every if o.reply is not None), default=0)
+    faults = faults_of(notes, end_ns)
+    good = [o for o in every if o.is_ok]
+    writes = sorted(o.end_ns for o in good if o.is_write)
+    reads = sorted(o.end_ns for o in good if not o.is_write and o.level == "LINEARIZABLE")
+    figures: dict[str, Any] = {"ok": len(good), "operations": len(every), "faults": len(faults)}
+    figures["by_fault"] = [_figures(fault, i, faults, writes, end_ns) for i, fault in enumerate(faults)]
+    broken = [
+        finding
+        for i, fault in enumerate(faults)
+        for kind, times in (("write", writes), ("linearizable read", reads))
+        if times
+        for finding in _slow(fault, kind, times, _until(faults, i, end_ns), wanted)
+    ]
+    missing = [*_too_little(every, faults, wanted), *_unproved(faults, wanted)]
+    return judge("availability", broken=broken, missing=missing, figures=figures)
+
+
+def _until(faults: Sequence[Fault], i: int, end_ns: int) -> int:
+    """When the quiet after fault `i` is over."""
+    healed_ns = faults[i].healed_ns
+    others = [f for j, f in enumerate(faults) if j != i]
+    if any(f.begin_ns <= healed_ns < f.healed_ns for f in others):
+        return healed_ns  # another one goes on: there is no quiet
+    return min((f.begin_ns for f in others if f.begin_ns > healed_ns), default=end_ns)
+
+
+def gap_ns(times: Sequence[int], begin_ns: int, end_ns: int) -> int:
+    """The longest time within [begin_ns, end_ns] in which nothing succeeded. times: sorted."""
+    inside = times[bisect_left(times, begin_ns) : bisect_right(times, end_ns)]
+    edges = [begin_ns, *inside, end_ns]
+    return max((after - before for before, after in pairwise(edges)), default=0)
+
+
+def recovery_ns(times: Sequence[int], healed_ns: int) -> int | None:
+    """From healing to the first success; None: there was none."""
+    at = bisect_left(times, healed_ns)
+    return times[at] - healed_ns if at < len(times) else None
+
+
+def _figures(
+    fault: Fault, i: int, faults: Sequence[Fault], writes: Sequence[int], end_ns: int
+) -> dict[str, Any]:
+    recovered = recovery_ns(writes, fault.healed_ns)
+    quiet = _until(faults, i, end_ns) - fault.healed_ns
+    return {
+        "name": fault.name,
+        "began_ms": fault.begin_ns / 1e6,
+        "lasted_ms": (fault.healed_ns - fault.begin_ns) / 1e6,
+        "without_write_ms": gap_ns(writes, fault.begin_ns, fault.healed_ns) / 1e6,
+        "recovery_ms": None if recovered is None else recovered / 1e6,
+        "quiet_ms": quiet / 1e6,
+        "proofs": fault.proofs,
+    }
+
+
+def _slow(fault: Fault, kind: str, times: Sequence[int], until_ns: int, wanted: Demands) -> Iterator[Finding]:
+    recovered = recovery_ns(times, fault.healed_ns)
+    bound_ns = int(wanted.recovery_ms * 1e6)
+    # Without that much quiet after it nothing was promised.
+    if until_ns - fault.healed_ns > bound_ns and (recovered is None or recovered > bound_ns):
+        took = (
+            "none succeeded" if recovered is None else f"the first succeeded after {recovered / 1e6:.0f} ms"
+        )
+        yield Finding("recovery", f"{fault.name}, healed at {fault.healed_ns / 1e6:.0f} ms: {took} ({kind})")
+    if fault.is_minority and wanted.minority_gap_ms is not None:
+        longest_ms = gap_ns(times, fault.begin_ns, fault.healed_ns) / 1e6
+        if longest_ms > wanted.minority_gap_ms:
+            message = f"{fault.name}, at {fault.begin_ns / 1e6:.0f} ms: no {kind} for {longest_ms:.0f} ms"
+            yield Finding("minority", message)
+
+
+def _too_little(every: Sequence[Operation], faults: Sequence[Fault], wanted: Demands) -> Iterator[Finding]:
+    good = sum(o.is_ok for o in every)
+    if good < wanted.operations_min:
+        yield Finding("operations", f"{good} succeeded, {wanted.operations_min} are needed")
+    if not faults:
+        return
+    first, last = faults[0].begin_ns, max(fault.healed_ns for fault in faults)
+    phases: dict[str, list[bool]] = {"before": [], "during": [], "after": []}
+    for operation in every:
+        at = operation.start_ns
+        phase = "before" if at < first else "after" if at > last else "during"
+        phases[phase].append(operation.is_ok or _is_refused_condition(operation))
+    for phase, oks in phases.items():
+        if not oks or sum(oks) < wanted.ok_share_min * len(oks):
+            yield Finding("share", f"{sum(oks)} of {len(oks)} operations succeeded {phase} the faults")
+
+
+def _is_refused_condition(operation: Operation) -> bool:
+    """A condition that did not hold is an answer, not a failure."""
+    return operation.outcome is Type.FAIL and operation.error == "CONDITION_FAILED"
+
+
+def _unproved(faults: Sequence[Fault], wanted: Demands) -> Iterator[Finding]:
+    for fault in faults:
+        if not fault.proofs:
+            yield Finding("not fired", f"{fault.name} at {fault.begin_ns / 1e6:.0f} ms shows no proof")
+    for name in wanted.nemeses:
+        if all(fault.name != name for fault in faults):
+            yield Finding("not fired", f"{name} never began")

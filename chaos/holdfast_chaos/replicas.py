@@ -1,0 +1,81 @@
+"""Replicas: the same entries, the same state, one leader a term, and all of them there in the end.
+
+Rules:
+- *digest*: replicas that have applied the same index of a group have the same state;
+- *entry*: below the commit index, an index of a group's log is the same entry on every node;
+- *leader*: a term of a group has one leader;
+- *behind*: after healing every replica of a group reaches the same index.
+
+In the record, notes of the harness: `digest` `{"digest": text}` with node, group and applied_index, and
+`final: true` once the cluster is healed; `entry` `{"index", "term", "crc"}` from a node's WAL; `leader`
+`{"term": t}` with node and group.
+Source: design testing.md, CHECKERS 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from holdfast_chaos.record import Event
+from holdfast_chaos.verdict import Finding, Judgement, judge
+
+
+def check(notes: Iterable[Event]) -> Judgement:
+    """Judges what was noted of replicas. Nothing noted of states is VOID: nothing was compared."""
+    every = [note for note in notes if note.f in ("digest", "entry", "leader")]
+    broken: list[Finding] = []
+    compared = 0
+    for rule, names in (("digest", _digests(every)), ("entry", _entries(every)), ("leader", _leaders(every))):
+        first: dict[tuple[int, ...], tuple[Any, int]] = {}
+        told: set[tuple[int, ...]] = set()
+        for name, said, node in names:
+            known, by = first.setdefault(name, (said, node))
+            compared += by != node
+            if known != said and name not in told:
+                told.add(name)
+                message = f"{_where(rule, name)}: {known} on node {by}, {said} on node {node}"
+                yielded = Finding(rule, message)
+                broken.append(yielded)
+    broken += _behind(every)
+    missing = [] if compared else [Finding("nothing compared", "no two nodes told of one index")]
+    return judge("replicas", broken=broken, missing=missing, figures={"compared": compared})
+
+
+_Named = Iterator[tuple[tuple[int, ...], Any, int]]
+"""(what all nodes must say the same of, what this one says, the node)."""
+
+
+def _digests(notes: Iterable[Event]) -> _Named:
+    for note in notes:
+        if note.f == "digest":
+            yield (note.group or 0, note.applied_index or 0), note.value["digest"], note.node or 0
+
+
+def _entries(notes: Iterable[Event]) -> _Named:
+    for note in notes:
+        if note.f == "entry":
+            said = (note.value["term"], note.value["crc"])
+            yield (note.group or 0, note.value["index"]), said, note.node or 0
+
+
+def _leaders(notes: Iterable[Event]) -> _Named:
+    for note in notes:
+        if note.f == "leader":
+            yield (note.group or 0, note.value["term"]), note.node or 0, note.node or 0
+
+
+def _where(rule: str, name: tuple[int, ...]) -> str:
+    group, at = name
+    return f"group {group}, {'term' if rule == 'leader' else 'index'} {at}"
+
+
+def _behind(notes: Iterable[Event]) -> Iterator[Finding]:
+    final: dict[int, dict[int, int]] = {}
+    for note in notes:
+        if note.f == "digest" and note.value.get("final"):
+            final.setdefault(note.group or 0, {})[note.node or 0] = note.applied_index or 0
+    for group, indexes in sorted(final.items()):
+        if len(set(indexes.values())) > 1:
+            shown = ", ".join(f"node {node} at {index}" for node, index in sorted(indexes.items()))
+            yield Finding("behind", f"group {group} after healing: {shown}")

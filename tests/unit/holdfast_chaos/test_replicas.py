@@ -1,0 +1,59 @@
+"""What replicas say of the same thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast_chaos import replicas
+from holdfast_chaos.verdict import Verdict
+
+from tests.unit.holdfast_chaos.records import Script, rules
+
+
+def digest(script: Script, node: int, index: int, text: str, **more: Any) -> Script:
+    return script.note("digest", {"digest": text, **more}, at=1, node=node, group=1, applied_index=index)
+
+
+def test_replicas_at_one_index_have_one_state():
+    """Digests are compared at equal group and index; others say nothing."""
+    same = digest(digest(digest(Script(), 1, 5, "x"), 2, 5, "x"), 3, 6, "y")
+    differing = digest(digest(Script(), 1, 5, "x"), 2, 5, "y")
+
+    assert replicas.check(same.notes).verdict is Verdict.VALID
+    assert rules(replicas.check(differing.notes)) == ["digest"]
+
+
+def test_a_term_has_one_leader():
+    """In each group."""
+    script = digest(digest(Script(), 1, 5, "x"), 2, 5, "x")
+    script.note("leader", {"term": 3}, at=1, node=1, group=1).note(
+        "leader", {"term": 3}, at=2, node=1, group=1
+    )
+    assert rules(replicas.check(script.notes)) == []
+    script.note("leader", {"term": 3}, at=3, node=2, group=2)
+    assert rules(replicas.check(script.notes)) == []
+    script.note("leader", {"term": 3}, at=4, node=2, group=1)
+    assert rules(replicas.check(script.notes)) == ["leader"]
+
+
+def test_an_index_is_one_entry():
+    """Below the commit index logs are equal: term and contents."""
+    script = Script()
+    for node, crc in ((1, 7), (2, 7), (3, 8)):
+        script.note("entry", {"index": 4, "term": 1, "crc": crc}, at=1, node=node, group=1)
+
+    assert rules(replicas.check(script.notes)) == ["entry"]
+
+
+def test_everybody_arrives():
+    """After healing no replica stays behind."""
+    script = digest(digest(Script(), 1, 5, "x", final=True), 2, 5, "x", final=True)
+    assert rules(replicas.check(script.notes)) == []
+    digest(script, 3, 4, "w", final=True)
+
+    assert rules(replicas.check(script.notes)) == ["behind"]
+
+
+def test_nothing_compared_is_no_pass():
+    """One node alone agrees with itself."""
+    assert replicas.check(digest(Script(), 1, 5, "x").notes).verdict is Verdict.VOID
