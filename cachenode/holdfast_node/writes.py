@@ -73,7 +73,13 @@ class Group(Protocol):
     def stopped(self) -> str: ...
     def can_propose(self) -> bool: ...
     def propose(
-        self, data: bytes, context: object, deadline: float, done: Callable[[Applied | RaftError], None]
+        self,
+        data: bytes,
+        context: object,
+        deadline: float,
+        done: Callable[[Applied | RaftError], None],
+        *,
+        at_once: bool = False,
     ) -> None: ...
 
 

@@ -296,12 +296,12 @@ class Conductor:
         A node that lost its replicas is another node (identity.py), so whoever reports without the replica
         never had it.
         """
+        held = {node: {r.group for r in heard.report.replicas} for node, heard in self.heard.items()}
         for row in self._replica.state.shards.values():
             if row.plan:
                 continue
             for node in row.replicas:
-                heard = self.heard.get(node)
-                if heard is not None and all(known.group != row.group for known in heard.report.replicas):
+                if node in held and row.group not in held[node]:
                     target = Target(row.group, row.start, row.end, row.replicas)
                     yield node, talk.CreateOrder(row.namespace, target)
 
