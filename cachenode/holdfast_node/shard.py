@@ -372,6 +372,7 @@ class Shard:
             self.entry.epoch,
             self._replicas_of(target.replicas),
             0,
+            self.entry.units,
         )
 
     def freeze(self) -> Image:
