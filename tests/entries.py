@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from holdfast.units import Units
 from holdfast.v1 import cache_pb2 as pb
 from holdfast_node.cache import commands
 from holdfast_node.cache.results import OpResult
@@ -27,16 +28,21 @@ def operation(
     return message.SerializeToString()
 
 
-def batch(*operations: bytes, stamp: int = STAMP, session: bytes = b"", answered_below: int = 0) -> bytes:
-    """An entry of one run."""
-    return commands.encode_batch(stamp, [commands.Run(session, answered_below, operations)])
+def batch(
+    *operations: bytes, stamp: int = STAMP, session: bytes = b"", answered_below: int = 0,
+    units: Units | None = None,
+) -> bytes:  # fmt: skip
+    """An entry of one run. units: of a hashed namespace."""
+    return commands.encode_batch(stamp, [commands.Run(session, answered_below, operations)], units)
 
 
 def apply(
-    state: State, *operations: bytes, stamp: int = STAMP, session: bytes = b"", below: int = 0
-) -> list[OpResult]:
+    state: State, *operations: bytes, stamp: int = STAMP, session: bytes = b"", below: int = 0,
+    units: Units | None = None,
+) -> list[OpResult]:  # fmt: skip
     """Applies operations as one run of one entry; their results."""
-    (results,) = state.apply(batch(*operations, stamp=stamp, session=session, answered_below=below))
+    entry = batch(*operations, stamp=stamp, session=session, answered_below=below, units=units)
+    (results,) = state.apply(entry)
     return results
 
 

@@ -29,7 +29,7 @@ from holdfast_node.talk import CopyReport, MapNews, Order, ReplicaReport, Report
 logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 0.5
-REPORT_SOON = 0.01
+REPORT_SOON = 0.002
 """Seconds after a change: several that come together make one report."""
 PROPOSAL_WITHIN = 2.0
 HEARD_WITHIN = 1.0

@@ -10,6 +10,8 @@ Invariants:
 - A source goes only when no target here needs it any more, whoever asks.
 - Everything happens in the synchronous call in which a Seal is applied, so no request sees a state in
   between.
+- A replica knows from its birth whether its namespace is hashed and how: from the order that made it or the
+  source it was made from, kept in its birth record. The map and the news only ever repeat it.
 
 Callback style on the node's loop thread: no asyncio, so the simulator runs the same code.
 Does not decide when to seal, copy or retire (placement/conductor.py).
@@ -179,7 +181,7 @@ class Hosting:
                 self._open(entry.group, self._about(entry.group), None)
             return
         members = tuple(replica.node for replica in entry.replicas)
-        about = About(entry.namespace, entry.range.start, entry.range.end, members)
+        about = About(entry.namespace, entry.range.start, entry.range.end, members, units=entry.units)
         shard = self._make_shard(entry, None)
         group = self._driver.create_group(entry.group, members, shard, about=talk.write_about(about))
         self._serve_born(shard, group)
@@ -188,7 +190,8 @@ class Hosting:
         """Makes a replica of a new shard of a new namespace."""
         target = order.target
         span = KeyRange(target.start, target.end)
-        self.create(MapEntry(order.namespace, span, target.group, 0, self._replicas_of(target.replicas), 0))
+        replicas = self._replicas_of(target.replicas)
+        self.create(MapEntry(order.namespace, span, target.group, 0, replicas, 0, order.units))
 
     def copy(self, order: talk.CopyOrder) -> None:
         """Begins to copy a source under the target's id; again: nothing."""
@@ -225,7 +228,9 @@ class Hosting:
         if target is None or self._node not in target.replicas:
             return  # another plan ended the source; the conductor drops this copy
         source = OtherSource(order.source, sealed.index, sealed.term)
-        about = About(order.namespace, target.start, target.end, target.replicas, sealed.plan, (source,))
+        about = About(
+            order.namespace, target.start, target.end, target.replicas, sealed.plan, (source,), order.units
+        )
         del self.copies[number]
         state = following.state.cut(target.start, target.end, order.source)
         shard = self._make_shard(self._entry(number, about), state)
@@ -267,9 +272,8 @@ class Hosting:
         else:
             states = [shard.state for shard in sources]
             state = State.joined(states, [s.entry.group for s in sources], states[0].policy)
-        about = About(
-            sources[0].entry.namespace, target.start, target.end, target.replicas, sealed.plan, tuple(places)
-        )
+        namespace, units = sources[0].entry.namespace, sources[0].entry.units
+        about = About(namespace, target.start, target.end, target.replicas, sealed.plan, tuple(places), units)
         if born is not None:
             del self.waiting[target.group]
             self._open(target.group, about, state)
@@ -326,7 +330,7 @@ class Hosting:
 
     def _entry(self, group: int, about: About) -> MapEntry:
         span = KeyRange(about.start, about.end)
-        return MapEntry(about.namespace, span, group, 0, self._replicas_of(about.replicas), 0)
+        return MapEntry(about.namespace, span, group, 0, self._replicas_of(about.replicas), 0, about.units)
 
     def _serve_born(self, shard: Shard, group: Group) -> None:
         """Serves a replica that was born just now, by a record that is not on disk yet."""

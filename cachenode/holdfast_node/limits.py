@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from holdfast import keys
+from holdfast.units import HASH_BYTES
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
@@ -20,6 +21,9 @@ MIB: Final = 1024 * 1024
 # ---- one operation (refused INVALID, the field is named) ---------------------------------------------
 
 KEY_BYTES_MAX: Final = keys.KEY_BYTES_MAX
+# Where a key of a hashed namespace stands: the hash of its unit goes before it. What clients send is
+# bounded by the above; the state machine never sees more than this.
+PLACE_BYTES_MAX: Final = KEY_BYTES_MAX + HASH_BYTES
 # A setting, not a file: one value must never stall a stream or an append for longer than a few ms.
 VALUE_BYTES_MAX: Final = keys.VALUE_BYTES_MAX
 # Room for the key and the fields around the largest value.
@@ -38,6 +42,8 @@ SCAN_ITEMS_DEFAULT: Final = 100
 SCAN_ITEMS_MAX: Final = 1000
 # A page ends after the item that reaches this.
 SCAN_BYTES_MAX: Final = MIB
+# Keys that one page may look at, hidden ones and those that are not meant among them: about 1 ms.
+SCAN_LOOKS_MAX: Final = 2 * SCAN_ITEMS_MAX
 
 # ---- streams (a frame over a bound is refused as a whole, the stream lives) ---------------------------
 
@@ -61,6 +67,9 @@ ENTRY_KEYS_MAX: Final = 1000
 ENTRY_BYTES_MAX: Final = MIB
 # A range delete above it needs `paged` (TOO_MANY_KEYS).
 DELETE_KEYS_MAX: Final = ENTRY_KEYS_MAX
+# Keys that a range delete may look at in a hashed namespace, where those that are meant stand among others;
+# beyond it the next page goes on, and without `paged` it is TOO_MANY_KEYS.
+DELETE_LOOKS_MAX: Final = 4 * ENTRY_KEYS_MAX
 EXPIRE_KEYS_MAX: Final = ENTRY_KEYS_MAX
 EVICT_KEYS_MAX: Final = ENTRY_KEYS_MAX
 TOUCH_KEYS_MAX: Final = ENTRY_KEYS_MAX

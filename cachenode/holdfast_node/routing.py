@@ -3,6 +3,12 @@
 Holds the node's shard map and the shards hosted here. Every answer is either a hosted shard or the
 error that repairs the caller: WRONG_SHARD and CROSS_SHARD carry the map entries. Generic over the hosted
 shard so that it stays pure: no clock, network or files. Does not decide who leads.
+
+Asked by places (holdfast/units.py), which who decodes a request makes of keys by `hashed_by`.
+
+Invariant: what was placed by `hashed_by` is only ever given to a shard of the same units. No request is
+placed without an entry of the map, all entries of a namespace have the same units, and a replica here that
+knows others from its birth than the map says is not given anything until they agree.
 """
 
 from __future__ import annotations
@@ -14,6 +20,9 @@ from holdfast.errors import HoldfastError, Reason, error
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard as MapEntry
 from holdfast.shardmap import ShardMap
+from holdfast.units import Units
+
+RETRY_AFTER_MS = 100
 
 
 class Hosted(Protocol):
@@ -50,19 +59,21 @@ class Routing(Generic[H]):
         self._ahead: dict[int, MapEntry] = {}
         self.map = shard_map  # as told, with what is ahead of it
         self._hosted: dict[int, H] = {shard.entry.group: shard for shard in hosted}
+        # Those that requests may be given to: the map says of their units what they know.
+        self._serving: dict[int, H] = {}
         # Namespaces that are one shard, hosted here: no search needed.
         self._sole: dict[str, H] = {}
-        self._find_sole()
+        self._find_serving()
 
     def host(self, shard: H) -> None:
         """Begins to route to a shard hosted here."""
         self._hosted[shard.entry.group] = shard
-        self._find_sole()
+        self._find_serving()
 
     def unhost(self, group: int) -> None:
         """Routes to a shard no more."""
         if self._hosted.pop(group, None) is not None:
-            self._find_sole()
+            self._find_serving()
 
     def replace_map(self, shard_map: ShardMap) -> None:
         """Takes a newer map; an older one is left unread. What was learned here stays ahead of it."""
@@ -89,7 +100,7 @@ class Routing(Generic[H]):
             if any(known.group < entry.group for known in told.overlapping(entry.namespace, entry.range))
         }
         self.map = self._told.overlaid(self._ahead.values()) if self._ahead else self._told
-        self._find_sole()
+        self._find_serving()
 
     def hosted(self) -> list[H]:
         """The shards hosted here, by group."""
@@ -103,34 +114,38 @@ class Routing(Generic[H]):
         """The hosted shard that serves every key of the namespace, if one does."""
         return self._sole.get(namespace)
 
-    def locate(self, namespace: str, key: bytes) -> H | HoldfastError:
-        """The hosted shard that serves `key`, or why there is none here."""
+    def hashed_by(self, namespace: str) -> Units | None:
+        """The units of a hashed namespace; None: it is not hashed, or not known here."""
+        return self.map.hashed_by(namespace)
+
+    def locate(self, namespace: str, place: bytes) -> H | HoldfastError:
+        """The hosted shard that serves what stands at `place`, or why there is none here."""
         sole = self._sole.get(namespace)
         if sole is not None:
             return sole
-        entry = self.map.locate(namespace, key)
+        entry = self.map.at(namespace, place)
         if entry is None:
             return self.unknown_namespace(namespace)
-        found = self._hosted.get(entry.group)
-        return self._wrong_shard((entry,)) if found is None else found
+        found = self._serving.get(entry.group)
+        return self._not_here((entry,)) if found is None else found
 
-    def locate_all(self, namespace: str, keys: Iterable[bytes]) -> H | HoldfastError:
-        """The hosted shard that serves all of `keys` (at least one); CROSS_SHARD when they lie in several."""
+    def locate_all(self, namespace: str, places: Iterable[bytes]) -> H | HoldfastError:
+        """The hosted shard that serves all of `places`, at least one; CROSS_SHARD when several do."""
         entries: dict[int, MapEntry] = {}
-        for key in keys:
-            entry = self.map.locate(namespace, key)
+        for place in places:
+            entry = self.map.at(namespace, place)
             if entry is None:
                 return self.unknown_namespace(namespace)
             entries[entry.group] = entry
         return self._one_of(tuple(entries.values()))
 
-    def locate_range(self, namespace: str, keys: KeyRange) -> H | HoldfastError:
+    def locate_range(self, namespace: str, places: KeyRange) -> H | HoldfastError:
         """The hosted shard that serves the whole range; CROSS_SHARD when several do."""
         if namespace not in self.map.namespaces():
             return self.unknown_namespace(namespace)
-        entries = self.map.overlapping(namespace, keys)
+        entries = self.map.overlapping(namespace, places)
         if not entries:  # an empty range touches nothing; any shard can say so
-            return self.locate(namespace, keys.start)
+            return self.locate(namespace, places.start)
         return self._one_of(entries)
 
     def locate_operation(self, namespace: str, op: Routable, *, whole: bool = True) -> H | HoldfastError:
@@ -166,22 +181,32 @@ class Routing(Generic[H]):
             live = tuple(map(self.live_entry, entries))
             message = f"the keys lie in {len(entries)} shards; an operation stays inside one"
             return error(Reason.CROSS_SHARD, message, shards=live)
-        found = self._hosted.get(entries[0].group)
-        return self._wrong_shard(entries) if found is None else found
+        found = self._serving.get(entries[0].group)
+        return self._not_here(entries) if found is None else found
 
-    def _wrong_shard(self, entries: tuple[MapEntry, ...]) -> HoldfastError:
+    def _not_here(self, entries: tuple[MapEntry, ...]) -> HoldfastError:
+        if entries[0].group in self._hosted:
+            message = (
+                f"the map and group {entries[0].group} differ in how keys are hashed; wait for a newer map"
+            )
+            return error(Reason.BUSY, message, retry_after_ms=RETRY_AFTER_MS)
         nodes = ", ".join(str(replica.node) for replica in entries[0].replicas)
         message = f"this node does not serve the key; nodes {nodes} do"
         return error(Reason.WRONG_SHARD, message, shards=entries)
 
-    def _find_sole(self) -> None:
+    def _find_serving(self) -> None:
+        self._serving = {
+            group: shard
+            for group, shard in self._hosted.items()
+            if (entry := self.map.group(group)) is None or entry.units == shard.entry.units
+        }
         counts: dict[str, list[MapEntry]] = {}
         for entry in self.map.shards:
             counts.setdefault(entry.namespace, []).append(entry)
         self._sole = {
-            name: self._hosted[row[0].group]
+            name: self._serving[row[0].group]
             for name, row in counts.items()
-            if len(row) == 1 and row[0].group in self._hosted
+            if len(row) == 1 and row[0].group in self._serving
         }
 
     def __repr__(self) -> str:

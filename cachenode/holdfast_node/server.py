@@ -279,7 +279,7 @@ class Server:
             node=self.config.node,
             policy=core.policy_of(entry.namespace),
             clock=self._clock,
-            encode_event=convert.event_bytes,
+            encode_event=convert.event_encoder(entry.units),
             strict_ttl=space.strict_ttl if space is not None else False,
             watch_budget=self._budget,
             state=state,

@@ -17,8 +17,10 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica, Shard, ShardMap
+from holdfast.units import Units
 from holdfast.v1 import cache_pb2, types_pb2
 
+from holdfast_node.cache.commands import units_message, units_of
 from holdfast_node.cache.seal import OtherSource, Target
 from holdfast_node.v1 import talk_pb2 as pb
 
@@ -103,6 +105,7 @@ class CopyOrder(NamedTuple):
     source: int
     from_nodes: tuple[int, ...]
     bytes_per_s: int
+    units: Units | None = None
 
 
 class SnapshotOrder(NamedTuple):
@@ -135,6 +138,7 @@ class CreateOrder(NamedTuple):
 
     namespace: str
     target: Target
+    units: Units | None = None
 
 
 class NodeNews(NamedTuple):
@@ -187,6 +191,7 @@ class About(NamedTuple):
     replicas: tuple[int, ...]
     plan: int = 0
     sources: tuple[OtherSource, ...] = ()
+    units: Units | None = None  # of a hashed namespace
 
 
 # ---- to bytes ------------------------------------------------------------------------------------------
@@ -201,7 +206,7 @@ def write_about(about: About) -> bytes:
     """The bytes that go into a Born record."""
     message = pb.ReplicaAbout(
         namespace=about.namespace, start=about.start, end=about.end, replicas=about.replicas, plan=about.plan,
-        sources=map(_source, about.sources),
+        sources=map(_source, about.sources), units=_units(about.units),
     )  # fmt: skip
     return message.SerializeToString()
 
@@ -243,13 +248,16 @@ def _order(order: Order) -> pb.Order:  # noqa: PLR0911 - one case an order
     if isinstance(order, CopyOrder):
         copy = pb.CopyOrder(
             namespace=order.namespace, target=_target(order.target), source=order.source,
-            from_nodes=order.from_nodes, bytes_per_s=order.bytes_per_s,
+            from_nodes=order.from_nodes, bytes_per_s=order.bytes_per_s, units=_units(order.units),
         )  # fmt: skip
         return pb.Order(plan=order.plan, copy=copy)
     if isinstance(order, TransferOrder):
         return pb.Order(transfer=pb.TransferOrder(**order._asdict()))
     if isinstance(order, CreateOrder):
-        return pb.Order(create=pb.CreateOrder(namespace=order.namespace, target=_target(order.target)))
+        create = pb.CreateOrder(
+            namespace=order.namespace, target=_target(order.target), units=_units(order.units)
+        )
+        return pb.Order(create=create)
     fields: dict[str, Any] = {_GROUP_ORDERS[type(order)]: order.group}
     return pb.Order(**fields)
 
@@ -262,10 +270,14 @@ def _source(source: OtherSource) -> pb.SealedSource:
     return pb.SealedSource(group=source.group, index=source.index, term=source.term)
 
 
+def _units(units: Units | None) -> types_pb2.Units | None:
+    return None if units is None else units_message(units)
+
+
 def _shard(shard: Shard) -> types_pb2.Shard:
     return types_pb2.Shard(
         namespace=shard.namespace, start=shard.range.start, end=shard.range.end, group=shard.group,
-        epoch=shard.epoch, leader=shard.leader,
+        epoch=shard.epoch, leader=shard.leader, units=_units(shard.units),
         replicas=(types_pb2.Replica(node=r.node, address=r.address) for r in shard.replicas),
     )  # fmt: skip
 
@@ -293,11 +305,12 @@ def read_about(data: bytes) -> About:
     """What a Born record says. Raises Unreadable."""
     try:
         message = pb.ReplicaAbout.FromString(data)
-    except WireError as problem:
+        units = _read_units(message)
+    except (WireError, ValueError) as problem:
         raise Unreadable(f"a birth record cannot be read: {problem}") from None
     return About(
         message.namespace, message.start, message.end, tuple(message.replicas), message.plan,
-        _read_sources(message.sources),
+        _read_sources(message.sources), units,
     )  # fmt: skip
 
 
@@ -335,11 +348,14 @@ def _read_order(message: pb.Order) -> Order:  # noqa: PLR0911 - one case an orde
         copy = message.copy
         target = _read_target(copy.target)
         nodes = tuple(copy.from_nodes)
-        return CopyOrder(message.plan, copy.namespace, target, copy.source, nodes, copy.bytes_per_s)
+        return CopyOrder(
+            message.plan, copy.namespace, target, copy.source, nodes, copy.bytes_per_s, _read_units(copy)
+        )
     if act == "transfer":
         return _same(TransferOrder, message.transfer)
     if act == "create":
-        return CreateOrder(message.create.namespace, _read_target(message.create.target))
+        create = message.create
+        return CreateOrder(create.namespace, _read_target(create.target), _read_units(create))
     for kind, name in _GROUP_ORDERS.items():
         if act == name:
             made: Order = kind(getattr(message, name))
@@ -358,6 +374,12 @@ def _read_target(message: pb.TargetReplica) -> Target:
     return Target(message.group, message.start, message.end, tuple(message.replicas))
 
 
+def _read_units(
+    message: types_pb2.Shard | pb.ReplicaAbout | pb.CopyOrder | pb.CreateOrder,
+) -> Units | None:
+    return units_of(message.units) if message.HasField("units") else None
+
+
 def _read_sources(messages: Iterable[pb.SealedSource]) -> tuple[OtherSource, ...]:
     return tuple(OtherSource(source.group, source.index, source.term) for source in messages)
 
@@ -366,7 +388,7 @@ def _read_news(message: pb.MapNews) -> MapNews:
     shards = (
         Shard(
             shard.namespace, KeyRange(shard.start, shard.end), shard.group, shard.epoch,
-            tuple(Replica(r.node, r.address) for r in shard.replicas), shard.leader,
+            tuple(Replica(r.node, r.address) for r in shard.replicas), shard.leader, _read_units(shard),
         )
         for shard in message.map.shards
     )  # fmt: skip

@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.keys import KeyRange
+from holdfast.units import HASH_BYTES
 
 from holdfast_node import limits
 from holdfast_node.cache.history import CompactedError, Event
@@ -85,7 +86,9 @@ class WatchHub:
         self._watched = watched
         self._wake = wake
         self._budget = budget or WatchBudget()
+        # Live watchers: of places, and (hashed namespaces) of keys that stand among others, by those.
         self._index: WatchIndex[Watcher] = WatchIndex()
+        self._among: WatchIndex[Watcher] = WatchIndex()
         self._all: dict[Watcher, None] = {}
         self._pump: deque[Watcher] = deque()
         self._marks: deque[tuple[float, Watcher]] = deque()
@@ -102,6 +105,7 @@ class WatchHub:
         deliver: Callable[[WatchSlice], None],
         *,
         point: tuple[int, int] | None,
+        among: KeyRange | None = None,
         or_snapshot: bool = False,
         with_previous: bool = False,
         keys_only: bool = False,
@@ -113,6 +117,7 @@ class WatchHub:
             keys: inside the shard.
             deliver: called with every slice, on the loop thread; must only queue it.
             point: (group, revision) to go on from; None: from now, or a snapshot first if `or_snapshot`.
+            among: as in Op: which keys of `keys` are meant, in a hashed namespace.
             or_snapshot: when the point is no longer kept, begin with the present keys.
             with_previous: as in WatchStart.
             keys_only: as in WatchStart.
@@ -122,7 +127,7 @@ class WatchHub:
             HoldfastError: refused; nothing was begun.
         """
         self._refuse(point)
-        watcher = Watcher(self, self._group, keys, deliver, with_previous, keys_only, or_snapshot)
+        watcher = Watcher(self, self._group, keys, deliver, with_previous, keys_only, or_snapshot, among)
         if point is None and not or_snapshot:
             watcher.cursor = self._source.revision
         elif point is None or not self._place(watcher, point):
@@ -170,11 +175,11 @@ class WatchHub:
 
     def publish(self, events: Sequence[Event]) -> None:
         """The events of one entry, all revisions complete."""
-        if not self._index:
+        if not (self._index or self._among):
             return
         found: dict[Watcher, list[Event]] = {}
         for event in events:
-            for watcher in self._index.match(event.key):
+            for watcher in self._watching(event.key):
                 if event.revision > watcher.cursor:
                     found.setdefault(watcher, []).append(event)
         encoded: dict[tuple[int, bool, bool], bytes] = {}
@@ -182,6 +187,12 @@ class WatchHub:
         for watcher, matching in found.items():
             if not watcher.closed:
                 self._send_live(watcher, matching, revision, encoded)
+
+    def _watching(self, place: bytes) -> list[Watcher]:
+        matching = self._index.match(place)
+        if self._among:
+            matching += [w for w in self._among.match(place[HASH_BYTES:]) if place in w.keys]
+        return matching
 
     def turn(self) -> None:
         """Delivers a bounded number of slices of replays; asks for another turn when there are more."""
@@ -275,10 +286,10 @@ class WatchHub:
         if ends < len(events):
             last, watcher.then = events[ends - 1].revision, None
         watcher.backlog_ends = last
-        keys, shown = watcher.keys, watcher.snapshot
+        keys, wants, shown = watcher.keys, watcher.wants, watcher.snapshot
         watcher.backlog = deque(
             event for event in events[:ends]
-            if event.key in keys and (shown is None or not shown.has_shown(event))
+            if event.key in keys and wants(event.key) and (shown is None or not shown.has_shown(event))
         )  # fmt: skip
         if not watcher.backlog:
             self._reach(watcher, last)
@@ -316,10 +327,11 @@ class WatchHub:
         start, revision = snapshot.next, self._source.revision
         page, snapshot.next = self._source.page(start, watcher.keys.end, PAGE_KEYS, SLICE_BYTES)
         snapshot.read(start, revision)
-        events = [self._encode(event, False, watcher.keys_only) for event in page]
+        events = [self._encode(event, False, watcher.keys_only) for event in page if watcher.wants(event.key)]
         size = sum(map(len, events)) + EVENT_OVERHEAD * len(events)
         if snapshot.next:
-            self._deliver(watcher, events, None, size)
+            if events or not watcher.started:  # of a page of others' keys there is nothing to say
+                self._deliver(watcher, events, None, size)
             return
         snapshot.reading = False
         watcher.cursor = snapshot.revisions[0]
@@ -346,17 +358,23 @@ class WatchHub:
     def _go_live(self, watcher: Watcher) -> None:
         assert watcher.snapshot is None, "a snapshot ends before its tail is live"
         watcher.live = True
-        if not self._index:
+        if not (self._index or self._among):
             self._watched(True)
-        self._index.add(watcher.keys, watcher)
+        if watcher.among is None:
+            self._index.add(watcher.keys, watcher)
+        else:
+            self._among.add(watcher.among, watcher)
         if not watcher.started:
             self._deliver(watcher, [], watcher.cursor)
 
     def _go_off(self, watcher: Watcher) -> None:
         if watcher.live:
             watcher.live = False
-            self._index.remove(watcher.keys, watcher)
-            if not self._index:
+            if watcher.among is None:
+                self._index.remove(watcher.keys, watcher)
+            else:
+                self._among.remove(watcher.among, watcher)
+            if not (self._index or self._among):
                 self._watched(False)
 
     def _send_live(

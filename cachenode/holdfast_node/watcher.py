@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from holdfast.errors import HoldfastError
 from holdfast.keys import KeyRange
+from holdfast.units import is_among
 
 from holdfast_node import limits
 from holdfast_node.cache.history import Event, Rest
@@ -104,16 +105,17 @@ class Watcher:
     """One watch. `Hub.subscribe` makes it; its owner reports with `taken` what has been sent."""
 
     __slots__ = (
-        "backlog", "backlog_ends", "closed", "cursor", "deliver", "hub", "keys", "keys_only", "line",
+        "among", "backlog", "backlog_ends", "closed", "cursor", "deliver", "hub", "keys", "keys_only", "line",
         "live", "or_snapshot", "pending_bytes", "pumping", "snapshot", "started", "then", "with_previous",
     )  # fmt: skip
 
     def __init__(
         self, hub: Hub, group: int, keys: KeyRange, deliver: Callable[[WatchSlice], None],
-        with_previous: bool, keys_only: bool, or_snapshot: bool,
+        with_previous: bool, keys_only: bool, or_snapshot: bool, among: KeyRange | None = None,
     ) -> None:  # fmt: skip
         self.hub = hub
         self.keys = keys
+        self.among = among
         self.deliver = deliver
         self.with_previous = with_previous
         self.keys_only = keys_only
@@ -129,6 +131,10 @@ class Watcher:
         self.live = False
         self.pumping = False
         self.closed = False
+
+    def wants(self, key: bytes) -> bool:
+        """Whether a key in `keys` is one of those that it is about."""
+        return self.among is None or is_among(key, self.among)
 
     def taken(self, size_bytes: int) -> None:
         """The receiver is done with that much: a paused replay goes on."""

@@ -73,7 +73,13 @@ class Group(Protocol):
     def stopped(self) -> str: ...
     def can_propose(self) -> bool: ...
     def propose(
-        self, data: bytes, context: object, deadline: float, done: Callable[[Applied | RaftError], None]
+        self,
+        data: bytes,
+        context: object,
+        deadline: float,
+        done: Callable[[Applied | RaftError], None],
+        *,
+        at_once: bool = False,
     ) -> None: ...
 
 
@@ -265,7 +271,7 @@ class Writes:
         self.entries += 1
         deadline = max(part.write.deadline for part in parts)
         stamp_ms = self._next_stamp_ms()
-        data = encode_batch(stamp_ms, entry.runs)
+        data = encode_batch(stamp_ms, entry.runs, self._entry.units)
         self._group.propose(data, entry.context, deadline, lambda outcome: self._proposed(parts, outcome))
 
     def _proposed(self, parts: list[_Part], outcome: Applied | RaftError) -> None:

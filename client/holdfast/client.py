@@ -251,6 +251,9 @@ class Client:
 
         A page is consistent in itself and ends at the latest at the end of its shard or at 1 MiB of
         values, so it may hold fewer items than `limit` (1..1000), even none, and still have a `next`.
+
+        In a hashed namespace keys are in order inside a unit, and units in the order of their hash. A
+        range of more than one unit is looked for in every shard, up to 2000 keys a page.
         """
         keys = key_range(prefix, start, end)
         if not 1 <= limit <= SCAN_LIMIT_MAX:
@@ -275,6 +278,7 @@ class Client:
         """Iterates over the keys of a range in order, over pages and shards.
 
         Each page is consistent; the pages together are not one snapshot. timeout_s bounds each page.
+        The order of a hashed namespace is that of `scan_page`.
         """
         if limit is not None and limit < 0:
             raise invalid("scan.limit", f"not negative, this is {limit}")
@@ -317,6 +321,7 @@ class Client:
             end: up to, without, this.
             atomic: all at once; refused above 1000 keys, or when they lie in two shards. Otherwise in
                 pages of up to 1000 keys, each atomic: an error then leaves the pages before it done.
+                In a hashed namespace only the keys of one unit are sure to lie in one shard.
             timeout_s: for each page.
 
         Returns:
@@ -340,7 +345,8 @@ class Client:
     ) -> TxnResult:
         """Does `then` if all compares hold, else `otherwise`, all or nothing.
 
-        All keys must lie in one shard (else refused: CROSS_SHARD); at most 128 compares and steps.
+        All keys must lie in one shard, as those of one unit do (else refused: CROSS_SHARD); at most 128
+        compares and steps.
         """
         conditions, yes, no = tuple(compares), tuple(then), tuple(otherwise)
         asked: tuple[Compare | Step, ...] = (*conditions, *yes, *no)
@@ -367,7 +373,8 @@ class Client:
     ) -> Watch:
         """Follows the changes of a range: an async iterator, to be closed (`async with`).
 
-        It outlives the loss of nodes and resumes without gap or duplicate. Order is per shard.
+        It outlives the loss of nodes and resumes without gap or duplicate. Order is per shard. In a
+        hashed namespace a range of more than one unit is watched in every shard.
 
         Args:
             prefix: the keys that begin with this.
@@ -462,4 +469,4 @@ def _value(result: wire.Result) -> bytes | None:
 
 def shard_of(client: Client, key: str | bytes) -> Shard | None:
     """The shard that serves a key, as far as the client knows; for tools."""
-    return client._backend.shard_at(client.namespace, key_bytes(key))
+    return client._backend.map.locate(client.namespace, key_bytes(key))

@@ -1,8 +1,8 @@
 """Keys, ranges and positions.
 
-A *position* is where a key stands among all keys of the cluster: namespace, NUL, key. Namespace names
-hold no NUL, so positions of one namespace are contiguous and ordered like its keys. Shards and token
-entries are ranges [start, end) of positions.
+A *position* is where a key stands among all keys of the cluster: namespace, NUL, place, which is the key
+itself unless the namespace is hashed (units.py). Namespace names hold no NUL, so positions of one namespace
+are contiguous and ordered like its places. Shards and token entries are ranges [start, end) of positions.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ KEY_BYTES_MAX = 1024
 VALUE_BYTES_MAX = 1024 * 1024
 
 
-def position(namespace: str, key: bytes) -> bytes:
-    """Where `key` of `namespace` stands among all keys."""
-    return namespace.encode() + b"\0" + key
+def position(namespace: str, place: bytes) -> bytes:
+    """Where a place of `namespace` stands among all of the cluster."""
+    return namespace.encode() + b"\0" + place
 
 
 def namespace_span(namespace: str) -> tuple[bytes, bytes]:
@@ -36,7 +36,7 @@ def prefix_end(prefix: bytes) -> bytes:
 
 
 class KeyRange(NamedTuple):
-    """Keys [start, end) inside a namespace; an empty end means to the last key."""
+    """Keys (or places) [start, end) inside a namespace; an empty end means to the last one."""
 
     start: bytes
     end: bytes

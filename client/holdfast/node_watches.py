@@ -18,6 +18,7 @@ from holdfast.errors import HoldfastError, Reason, error
 from holdfast.keys import KeyRange
 from holdfast.session import Session
 from holdfast.types import WatchPoint
+from holdfast.units import EVERYWHERE
 from holdfast.watch import Watch, WatchPart
 
 SILENCE_S: Final = 16.0  # three progress marks missed: the node is gone or hangs
@@ -49,10 +50,13 @@ class NodeWatches:
     def start(self, watch: Watch) -> None:
         """Opens a part for each shard of the range."""
         self._watches.add(watch)
-        self._cover(watch, watch.keys, None, 0)
+        self._cover(watch, None, 0)
 
-    def _cover(self, watch: Watch, keys: KeyRange, whole: WatchPart | None, attempts: int) -> None:
-        """Makes parts for `keys`, at least one per shard: of `whole`, else where the caller's points say."""
+    def _cover(self, watch: Watch, whole: WatchPart | None, attempts: int) -> None:
+        """Makes parts, at least one per shard: of `whole`, else of all, where the caller's points say."""
+        if whole is None:
+            watch.units = self._session.map.units_of(watch.namespace)
+        keys = (watch.units.places_of(watch.keys) or EVERYWHERE) if whole is None else whole.keys
         shards = self._session.router.overlapping(watch.namespace, keys)
         if not shards:
             if attempts >= UNKNOWN_NAMESPACE_ATTEMPTS:
@@ -61,7 +65,7 @@ class NodeWatches:
                 return
             self._session.refresh_map()
             after = retry.backoff_ms(attempts + 5, 1.0) / 1000
-            self._loop.call_later(after, self._cover_later, watch, keys, whole, attempts + 1)
+            self._loop.call_later(after, self._cover_later, watch, whole, attempts + 1)
             return
         if whole is not None:
             watch.parts.remove(whole)
@@ -72,9 +76,9 @@ class NodeWatches:
             for part in parts:
                 self._place(part)
 
-    def _cover_later(self, watch: Watch, keys: KeyRange, whole: WatchPart | None, attempts: int) -> None:
+    def _cover_later(self, watch: Watch, whole: WatchPart | None, attempts: int) -> None:
         if not watch.over and (whole is None or whole in watch.parts):
-            self._cover(watch, keys, whole, attempts)
+            self._cover(watch, whole, attempts)
 
     def _given(self, watch: Watch, keys: KeyRange, group: int) -> list[WatchPart]:
         known = self._session.router.map
@@ -90,9 +94,13 @@ class NodeWatches:
         watch = part.watch
         if watch.over or part.paused or part not in watch.parts:
             return
-        shard = self._session.router.locate(watch.namespace, part.keys.start)
+        shard = self._session.router.at(watch.namespace, part.keys.start)
+        if shard is not None and self._session.map.units_of(watch.namespace) != watch.units:
+            message = f"namespace {watch.namespace!r} was dropped and made anew: begin a new watch"
+            watch.fail(error(Reason.COMPACTED, message))
+            return
         if shard is None or not shard.range.covers(part.keys):
-            self._cover(watch, part.keys, part, 0)
+            self._cover(watch, part, 0)
             return
         part.in_snapshot = False
         part.group = shard.group
@@ -135,7 +143,7 @@ class NodeWatches:
 
     def _moved(self, part: WatchPart) -> bool:
         """Whether another group serves its keys than the one that was asked, or more than one."""
-        shard = self._session.router.locate(part.watch.namespace, part.keys.start)
+        shard = self._session.router.at(part.watch.namespace, part.keys.start)
         return shard is not None and (shard.group != part.group or not shard.range.covers(part.keys))
 
     def _again(self, part: WatchPart) -> None:
@@ -147,7 +155,7 @@ class NodeWatches:
         part.attempts += 1
         part.tried |= 1 << part.node
         router, now = self._session.router, self._loop.time()
-        shard = router.locate(part.watch.namespace, part.keys.start)
+        shard = router.at(part.watch.namespace, part.keys.start)
         if shard is None or not router.untried(shard, part.tried):
             part.tried = 0
         wait = retry.backoff_ms(part.attempts, 0.5)
@@ -203,15 +211,17 @@ class WatchStream:
         self._parts[self._last_id] = part
         self._ids[part] = self._last_id
         watch = part.watch
+        keys, places = (watch.keys, part.keys) if watch.units.hashed else (part.keys, None)
         self._requests.put_nowait(
             wire.watch_start(
                 self._last_id,
                 watch.namespace,
-                part.keys,
+                keys,
                 part.point,
                 watch.or_snapshot,
                 watch.with_previous,
                 watch.keys_only,
+                places,
             )
         )
 

@@ -4,6 +4,9 @@ Invariant: each request lies in one shard as far as known here; what the map mov
 without effect, and asked again in the new place from the same cursor. What was done ends where it was asked
 to, or where the answer says, never where the map has its ends by now. So no key is skipped or done twice.
 
+Cursors and parts are places (units.py): in a hashed namespace an act on keys that are spread over all of
+them asks shard after shard, and each answers with those of its keys that are meant.
+
 Sends through a `Backend`; the arguments were checked by `client.py`.
 """
 
@@ -18,10 +21,11 @@ from holdfast import wire
 from holdfast.errors import HoldfastError, Reason, RefusedError, error
 from holdfast.keys import KeyRange
 from holdfast.retry import backoff_ms
-from holdfast.shardmap import Shard
+from holdfast.shardmap import ShardMap
 from holdfast.stream import WRITE, Answer
 from holdfast.token import Token
 from holdfast.types import Level, Page
+from holdfast.units import EVERYWHERE, ORDERED
 
 RELOCATIONS_MAX: Final = 16  # a range act follows this many changes of the map, then says so
 MOMENT_S: Final = 0.001
@@ -34,11 +38,20 @@ class Backend(Protocol):
     token: Token
     token_full: bool
 
-    def submit(
-        self, namespace: str, where: bytes, key: bytes, kind: bytes, level: int, timeout_s: float
-    ) -> Awaitable[Answer]: ...
+    @property
+    def map(self) -> ShardMap: ...
 
-    def shard_at(self, namespace: str, key: bytes) -> Shard | None: ...
+    def submit(
+        self,
+        namespace: str,
+        where: bytes,
+        key: bytes,
+        kind: bytes,
+        level: int,
+        timeout_s: float,
+        *,
+        is_place: bool = False,
+    ) -> Awaitable[Answer]: ...
 
     async def close(self) -> None: ...
 
@@ -57,64 +70,116 @@ class PageAsk:
 
 async def page(backend: Backend, namespace: str, ask: PageAsk, from_: bytes, timeout_s: float) -> Page:
     """One page, from the cursor `from_` (empty: the start of the range)."""
-    cursor, end = max(from_, ask.keys.start), ask.keys.end
-    place = _Place(backend, namespace, timeout_s)
+    way = _Way(backend, namespace, ask.keys, timeout_s, from_)
     while True:
-        here = place.part(KeyRange(cursor, end))
-        kind = wire.scan(here, ask.limit, ask.keys_only, ask.level, ask.bound_ms, ask.or_linearizable)
+        here = way.part()
+        keys, places = way.said(here)
+        kind = wire.scan(keys, ask.limit, ask.keys_only, ask.level, ask.bound_ms, ask.or_linearizable, places)
         try:
-            result, served = await backend.submit(namespace, cursor, b"", kind, ask.level, place.left_s())
+            result, served = await way.submit(here, kind, ask.level)
         except RefusedError as refused:
-            await place.lost(refused)
+            await way.lost(refused)
             continue
-        following = result.page.next or here.end
-        done = not following or (bool(end) and following >= end)
-        return Page(wire.items(result.page), b"" if done else following, served)
+        way.cursor = result.page.next or here.end
+        return Page(wire.items(result.page), b"" if way.is_done else way.cursor, served)
 
 
 async def delete_atomically(backend: Backend, namespace: str, keys: KeyRange, timeout_s: float) -> int:
     """All keys of the range at once; the cluster refuses what is too much or lies in two shards."""
-    kind = wire.delete_range(keys, paged=False)
-    result, _ = await backend.submit(namespace, keys.start, b"", kind, WRITE, timeout_s)
-    return result.deleted
+    way = _Way(backend, namespace, keys, timeout_s)
+    while True:
+        whole = way.rest()
+        try:
+            result, _ = await way.submit(whole, wire.delete_range(*_asked(way, whole, paged=False)), WRITE)
+        except RefusedError as refused:
+            # One that names no shards is about the map that it was planned by.
+            if refused.reason is not Reason.CROSS_SHARD or refused.shards:
+                raise
+            await way.lost(refused)
+            continue
+        return result.deleted
 
 
 async def delete_in_pages(backend: Backend, namespace: str, keys: KeyRange, timeout_s: float) -> int:
     """All keys of the range, page after page; each page is atomic."""
-    deleted, cursor = 0, keys.start
-    place = _Place(backend, namespace, timeout_s)
+    deleted = 0
+    way = _Way(backend, namespace, keys, timeout_s)
     while True:
-        here = place.part(KeyRange(cursor, keys.end))
-        kind = wire.delete_range(here, paged=True)
+        here = way.part()
         try:
-            result, _ = await backend.submit(namespace, cursor, b"", kind, WRITE, place.left_s())
+            result, _ = await way.submit(here, wire.delete_range(*_asked(way, here, paged=True)), WRITE)
         except RefusedError as refused:
-            await place.lost(refused)
+            await way.lost(refused)
             continue
-        place = _Place(backend, namespace, timeout_s)
+        way.renew()
         deleted += result.deleted
         if result.more:
+            way.cursor = result.next or here.start
             continue
-        if not here.end or here.end == keys.end:
+        way.cursor = here.end
+        if way.is_done:
             return deleted
-        cursor = here.end
 
 
-class _Place:
-    """Where a request goes, and how often the map has changed under it."""
+def _asked(way: _Way, here: KeyRange, *, paged: bool) -> tuple[KeyRange, bool, KeyRange | None]:
+    keys, places = way.said(here)
+    return keys, paged, places
 
-    def __init__(self, backend: Backend, namespace: str, timeout_s: float) -> None:
+
+class _Way:
+    """How far an act has come, where its next request goes, how often the map has changed under it."""
+
+    def __init__(
+        self, backend: Backend, namespace: str, keys: KeyRange, timeout_s: float, cursor: bytes = b""
+    ) -> None:
+        self.cursor = cursor
         self._backend = backend
         self._namespace = namespace
-        self._deadline = asyncio.get_running_loop().time() + timeout_s
+        self._keys = keys
+        self._timeout_s = timeout_s
+        self._units = ORDERED
+        self._is_known = False  # the namespace, and so its units
+        self.renew()
+
+    def renew(self) -> None:
+        """The next request has its own time."""
+        self._deadline = asyncio.get_running_loop().time() + self._timeout_s
         self._relocations = 0
 
-    def part(self, keys: KeyRange) -> KeyRange:
-        """The first part of the range that lies in one shard, as far as known here."""
-        shard = self._backend.shard_at(self._namespace, keys.start)
-        return keys.intersect(shard.range) if shard is not None else keys
+    def rest(self) -> KeyRange:
+        """The places that are left, from the cursor on."""
+        known = self._backend.map
+        units = known.units_of(self._namespace)
+        if (
+            self._is_known and units != self._units
+        ):  # only the name is the same: the cursor means nothing there
+            self.cursor = b""
+        self._units, self._is_known = units, known.at(self._namespace, b"") is not None
+        whole = units.places_of(self._keys) or EVERYWHERE
+        return KeyRange(max(self.cursor, whole.start), whole.end)
 
-    def left_s(self) -> float:
+    def part(self) -> KeyRange:
+        """The first part of what is left that lies in one shard, as far as known here."""
+        rest = self.rest()
+        shard = self._backend.map.at(self._namespace, rest.start)
+        return rest.intersect(shard.range) if shard is not None else rest
+
+    def said(self, here: KeyRange) -> tuple[KeyRange, KeyRange | None]:
+        """How a request names what it is about: the keys, and in a hashed namespace the places."""
+        return (self._keys, here) if self._units.hashed else (here, None)
+
+    def submit(self, here: KeyRange, kind: bytes, level: int) -> Awaitable[Answer]:
+        """Sends a request about these places."""
+        left_s = self._left_s()
+        return self._backend.submit(self._namespace, here.start, b"", kind, level, left_s, is_place=True)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the cursor, behind an answer, has come to the end."""
+        end = (self._units.places_of(self._keys) or EVERYWHERE).end
+        return not self.cursor or (bool(end) and self.cursor >= end)
+
+    def _left_s(self) -> float:
         """How long the request may still take."""
         return max(MOMENT_S, self._deadline - asyncio.get_running_loop().time())
 
@@ -123,7 +188,7 @@ class _Place:
         self._relocations += 1
         if refused.reason not in _MOVED:
             raise refused
-        if self._relocations >= RELOCATIONS_MAX or self.left_s() <= MOMENT_S:
+        if self._relocations >= RELOCATIONS_MAX or self._left_s() <= MOMENT_S:
             raise _keeps_changing(self._relocations) from refused
         if not refused.shards:  # nothing to plan anew by: the session is asking for the map
             await asyncio.sleep(backoff_ms(self._relocations, 0.0) / 1000)

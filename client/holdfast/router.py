@@ -76,9 +76,13 @@ class Router:
         """The shard of a key; None: the namespace is not in the map."""
         return self.map.locate(namespace, key)
 
-    def overlapping(self, namespace: str, keys: KeyRange) -> tuple[Shard, ...]:
-        """The shards of a range, in order."""
-        return self.map.overlapping(namespace, keys)
+    def at(self, namespace: str, place: bytes) -> Shard | None:
+        """The shard of a place; None: the namespace is not in the map."""
+        return self.map.at(namespace, place)
+
+    def overlapping(self, namespace: str, places: KeyRange) -> tuple[Shard, ...]:
+        """The shards of a range of places, in order."""
+        return self.map.overlapping(namespace, places)
 
     # ---- leaders ----
 

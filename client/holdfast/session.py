@@ -28,7 +28,7 @@ from holdfast.clocks import GroupClocks
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.links import Links
 from holdfast.router import Router
-from holdfast.shardmap import Shard
+from holdfast.shardmap import Shard, ShardMap
 from holdfast.stream import SESSION, WRITE, Call, NodeStream, connection_lost
 from holdfast.token import BadTokenError, Token
 from holdfast.types import Level, Outcome, Served
@@ -139,8 +139,12 @@ class Session:
         kind: bytes,
         level: int,
         timeout_s: float,
+        *,
+        is_place: bool = False,
     ) -> Call:
-        """Starts an operation; await the result. `where`: the key it is routed by."""
+        """Starts an operation; await the result. `where`: the key it is routed by, at each attempt by its
+        place in the map of then; or (is_place) the place itself.
+        """
         if self.closed:
             raise error(Reason.STOPPED, "the client is closed")
         now = self._loop.time()
@@ -149,7 +153,7 @@ class Session:
         self._sequence = sequence = self._sequence + 1
         home = self._reads if level else self._writes
         deadline = now + timeout_s
-        call = Call(self._loop, sequence, namespace, where, key, kind, level, now, deadline, home)
+        call = Call(self._loop, sequence, namespace, where, key, kind, level, now, deadline, home, is_place)
         home[sequence] = call
         if deadline < self._sweep_at:
             self._arm_sweep(deadline)
@@ -159,7 +163,7 @@ class Session:
 
     def _route(self, call: Call, now: float) -> None:
         """Gives the call to the stream of the node it belongs to."""
-        shard = self.router.locate(call.namespace, call.where)
+        shard = (self.router.at if call.is_place else self.router.locate)(call.namespace, call.where)
         if shard is None:
             unknown = _unknown_namespace(call.namespace)
             self._judge(call, unknown, retry.Failure(unknown.reason, unknown.outcome))
@@ -285,7 +289,8 @@ class Session:
         call.tried |= 1 << stream.node
         if failure.shards and failure.reason is not Reason.BUSY:  # BUSY: a merge that may still be aborted
             self.learn_shards(failure.shards)
-        shard = self.router.locate(call.namespace, call.where)
+        place = call.where if call.is_place else self.map.units_of(call.namespace).placed(call.where)
+        shard = self.router.at(call.namespace, place)
         hinted = behind = False
         if shard is not None and shard.group != call.group:
             # What was said is about a group of before: it counts for nothing at the one that goes on.
@@ -295,7 +300,7 @@ class Session:
             if failure.reason is Reason.TOO_LATE and self._stamp_anew(call):
                 return
             hinted = self._mind(failure, shard, stream.node, now)
-            behind = any(told.group < shard.group for told in failure.shards if call.where in told.range)
+            behind = any(told.group < shard.group for told in failure.shards if place in told.range)
         facts = retry.Failure(
             failure.reason,
             failure.outcome,
@@ -463,9 +468,10 @@ class Session:
         """Remembers a connection failure, for the message of a later deadline."""
         self._trouble = what
 
-    def shard_at(self, namespace: str, key: bytes) -> Shard | None:
-        """The shard of a key as known here."""
-        return self.router.locate(namespace, key)
+    @property
+    def map(self) -> ShardMap:
+        """The map as known here."""
+        return self.router.map
 
     def __repr__(self) -> str:
         return (

@@ -1,7 +1,10 @@
 """The shard map: which group serves which keys. Immutable; a newer one replaces it whole.
 
+Shards are ranges of places: of keys, or in a hashed namespace of what units.py makes of them. So whoever
+has a key asks `locate`, whoever has a place (a bound, a cursor) `at`.
+
 Invariant: inside a namespace the shards are ordered by start, without gaps or overlaps, from the first
-key to the last.
+place to the last, and all have the same units.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from holdfast.keys import KeyRange, namespace_span, position
+from holdfast.units import ORDERED, Units
 
 
 class Replica(NamedTuple):
@@ -25,11 +29,12 @@ class Shard(NamedTuple):
     """One entry of the map; see types.proto."""
 
     namespace: str
-    range: KeyRange
+    range: KeyRange  # of places
     group: int
     epoch: int
     replicas: tuple[Replica, ...]
     leader: int  # node id as far as the teller knew; 0 = not known
+    units: Units | None = None  # of a hashed namespace
 
     def address_of(self, node: int) -> str | None:
         """GRPC address of the replica on `node`."""
@@ -53,32 +58,46 @@ class ShardMap:
         self.epoch = epoch
         self.shards = tuple(sorted(shards, key=lambda s: (s.namespace, s.range.start)))
         self._by_group = {shard.group: shard for shard in self.shards}
-        self._by_namespace: dict[str, tuple[list[bytes], list[Shard]]] = {}
+        self._by_namespace: dict[str, tuple[list[bytes], list[Shard], Units | None]] = {}
         for shard in self.shards:
-            starts, row = self._by_namespace.setdefault(shard.namespace, ([], []))
+            starts, row, _ = self._by_namespace.setdefault(shard.namespace, ([], [], shard.units))
             starts.append(shard.range.start)
             row.append(shard)
-        for namespace, (_, row) in self._by_namespace.items():
+        for namespace, (_, row, _) in self._by_namespace.items():
             _check_row(namespace, row)
 
     def namespaces(self) -> tuple[str, ...]:
         """Names of all namespaces, ordered."""
         return tuple(self._by_namespace)
 
+    def hashed_by(self, namespace: str) -> Units | None:
+        """The units of a hashed namespace; None: its keys stand at themselves, or there is no such one."""
+        found = self._by_namespace.get(namespace)
+        return None if found is None else found[2]
+
+    def units_of(self, namespace: str) -> Units:
+        """Where the keys of a namespace stand."""
+        return self.hashed_by(namespace) or ORDERED
+
     def locate(self, namespace: str, key: bytes) -> Shard | None:
         """The shard that serves `key`; None: no such namespace."""
         found = self._by_namespace.get(namespace)
         if found is None:
             return None
-        starts, row = found
-        return row[bisect_right(starts, key) - 1]
+        starts, row, units = found
+        return row[bisect_right(starts, key if units is None else units.placed(key)) - 1]
 
-    def overlapping(self, namespace: str, keys: KeyRange) -> tuple[Shard, ...]:
-        """The shards that serve some key of the range, in order."""
+    def at(self, namespace: str, place: bytes) -> Shard | None:
+        """The shard that a place lies in; None: no such namespace."""
+        found = self._by_namespace.get(namespace)
+        return None if found is None else found[1][bisect_right(found[0], place) - 1]
+
+    def overlapping(self, namespace: str, places: KeyRange) -> tuple[Shard, ...]:
+        """The shards that some place of the range lies in, in order."""
         found = self._by_namespace.get(namespace)
         if found is None:
             return ()
-        return tuple(s for s in found[1] if not s.range.intersect(keys).is_empty())
+        return tuple(s for s in found[1] if not s.range.intersect(places).is_empty())
 
     def group(self, group: int) -> Shard | None:
         """The shard served by `group`."""
@@ -89,11 +108,12 @@ class ShardMap:
 
         Group ids only grow along a key's life, so at every key the greatest group is the latest. What the
         entries do not cover stays with whom it was: an earlier group's entry may come out narrower, or in
-        two pieces. Entries of a namespace that the map does not hold are left out.
+        two pieces. Entries of a namespace that the map does not hold are left out; so are those with other
+        units: their namespace has only the name in common, and places of two kinds must not meet in a row.
         """
-        rows = {namespace: row for namespace, (_, row) in self._by_namespace.items()}
+        rows = {namespace: row for namespace, (_, row, _) in self._by_namespace.items()}
         for entry in sorted(entries, key=lambda entry: entry.group):
-            if entry.namespace in rows:
+            if entry.namespace in rows and entry.units == rows[entry.namespace][0].units:
                 rows[entry.namespace] = _laid_over(rows[entry.namespace], entry)
         return ShardMap(self.epoch, itertools.chain.from_iterable(rows.values()))
 
@@ -130,3 +150,5 @@ def _check_row(namespace: str, row: list[Shard]) -> None:
                 f"shards {left.group} and {right.group} of namespace {namespace!r} do not meet:"
                 f" {left.range.end!r} and {right.range.start!r}"
             )
+        if left.units != right.units:
+            raise ValueError(f"shards {left.group} and {right.group} of {namespace!r} differ in units")

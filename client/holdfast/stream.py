@@ -47,6 +47,7 @@ class Call(asyncio.Future[Answer]):
         "frame",
         "group",
         "home",
+        "is_place",
         "key",
         "kind",
         "last",
@@ -73,11 +74,13 @@ class Call(asyncio.Future[Answer]):
         started: float,
         deadline: float,
         home: dict[int, Call],
+        is_place: bool = False,
     ) -> None:
         super().__init__(loop=loop)
         self.sequence = sequence
         self.namespace = namespace
-        self.where = where  # the key it is routed by
+        self.where = where  # the key it is routed by, or the place
+        self.is_place = is_place
         self.key = key  # Operation.key: empty for scans, ranges and transactions
         self.kind = kind  # the encoded kind
         self.level = level

@@ -11,7 +11,7 @@ Invariant: it is the real `Client` (same methods, checks and results) over a dic
 `advance`. `fail_next` injects what a cluster rarely does: refusals, and writes whose outcome is unknown,
 which may or may not have happened. A failure reaches the caller at once; the fake does not retry.
 
-Does not imitate routing, replicas or lost connections.
+Does not imitate routing, replicas or lost connections; knows no policies of namespaces, so none is hashed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from holdfast.errors import HoldfastError, Reason, error
 from holdfast.fake_store import FakeStore
 from holdfast.keys import DEFAULT_NAMESPACE, KeyRange
 from holdfast.operations import key_bytes
-from holdfast.shardmap import Replica, Shard
+from holdfast.shardmap import Replica, Shard, ShardMap
 from holdfast.stream import Answer
 from holdfast.token import Token, TokenEntry
 from holdfast.types import Event, EventKind, Level, Outcome, Served, WatchPoint
@@ -58,7 +58,8 @@ class Injection(NamedTuple):
 class FakeBackend:
     """Carries operations out on a `FakeStore`."""
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, namespace: str) -> None:
+        self._namespace = namespace
         self.token = Token("fake")
         self.token_full = False
         self.store = FakeStore()
@@ -68,10 +69,18 @@ class FakeBackend:
         self.closed = False
 
     def submit(
-        self, namespace: str, where: bytes, key: bytes, kind: bytes, level: int, timeout_s: float
+        self,
+        namespace: str,
+        where: bytes,
+        key: bytes,
+        kind: bytes,
+        level: int,
+        timeout_s: float,
+        *,
+        is_place: bool = False,
     ) -> Awaitable[Answer]:
         """As `Session.submit`."""
-        del where, timeout_s
+        del where, timeout_s, is_place
         operation = wire.OperationMessage.FromString(kind)
         operation.key = key
         return self._carry_out(namespace, operation, level)
@@ -95,10 +104,10 @@ class FakeBackend:
         self.token.raise_to(TokenEntry(start, end, GROUP, index))
         return result, Served(Level(level or Level.LINEARIZABLE), NODE, index, 0)
 
-    def shard_at(self, namespace: str, key: bytes) -> Shard:
-        """As `Session.shard_at`: there is one shard."""
-        del key
-        return self._shard(namespace)
+    @property
+    def map(self) -> ShardMap:
+        """As `Session.map`: the client's namespace is one shard."""
+        return ShardMap(1, [self._shard(self._namespace)])
 
     def _shard(self, namespace: str) -> Shard:
         return Shard(namespace, KeyRange(b"", b""), GROUP, 1, (Replica(NODE, "fake:0"),), NODE)
@@ -184,7 +193,7 @@ class FakeClient(Client):
         timeout_s: float = 5.0,
         now_ms: int = 1_700_000_000_000,
     ) -> None:
-        self.backend = FakeBackend(now_ms)
+        self.backend = FakeBackend(now_ms, namespace)
         super().__init__(
             self.backend, self.backend.watches, namespace=namespace, level=level, timeout_s=timeout_s
         )

@@ -1,12 +1,15 @@
 """The nouns every side speaks: levels, outcomes, values with their versions.
 
-Plain values, no behaviour; the wire forms live in proto/holdfast/v1.
+Plain values; the wire forms live in proto/holdfast/v1.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 from typing import NamedTuple
+
+from holdfast.keys import KeyRange
+from holdfast.units import Units
 
 
 class Level(IntEnum):
@@ -141,8 +144,8 @@ class TxnResult(NamedTuple):
 class WatchPoint(NamedTuple):
     """A place in one shard's order of changes: everything up to and with `revision` has been seen.
 
-    start and end are the watched keys, so that a watch can resume after its shard was cut; both empty
-    means not known.
+    start and end are the watched keys (places, where the namespace is hashed), so that a watch can resume
+    after its shard was cut; both empty means not known.
     """
 
     group: int
@@ -177,8 +180,16 @@ class MarkKind(IntEnum):
 
 
 class Mark(NamedTuple):
-    """A mark between the events of a watch with `or_snapshot`, about keys [start, end)."""
+    """A mark between the events of a watch with `or_snapshot`, about keys [start, end).
+
+    Of a hashed namespace (`units` says how) these are places, see units.py; `holds` knows both.
+    """
 
     kind: MarkKind
     start: bytes
     end: bytes
+    units: Units | None = None
+
+    def holds(self, key: bytes) -> bool:
+        """Whether the mark is about a key (of those that the watch is about)."""
+        return (key if self.units is None else self.units.placed(key)) in KeyRange(self.start, self.end)

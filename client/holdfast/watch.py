@@ -13,6 +13,9 @@ A caller that is slow makes its parts pause: above `BUFFER_EVENTS_MAX` the subsc
 taken up again from its point when half has been read. Only a snapshot is buffered whole, since it cannot
 be resumed in the middle.
 
+What parts and points call keys are places where the namespace is hashed (units.py): a watch of keys that
+are spread over all places has a part in every shard.
+
 `Watch` is what the caller holds; `node_watches.py` feeds it.
 """
 
@@ -28,6 +31,7 @@ from typing import Final, Protocol, Self
 from holdfast.errors import HoldfastError
 from holdfast.keys import KeyRange
 from holdfast.types import Event, EventKind, Mark, MarkKind, WatchPoint
+from holdfast.units import ORDERED
 
 BUFFER_EVENTS_MAX: Final = 8192
 
@@ -117,6 +121,7 @@ class Watch:
     ) -> None:
         self.namespace = namespace
         self.keys = keys
+        self.units = ORDERED  # where they stand, as the map said when it began
         self.or_snapshot = or_snapshot
         self.with_previous = with_previous
         self.keys_only = keys_only
@@ -217,7 +222,8 @@ class Watch:
             self._items.append((None, part, point))
 
     def _mark(self, part: WatchPart, kind: MarkKind, point: WatchPoint | None) -> None:
-        self._items.append((Mark(kind, *part.keys) if self.or_snapshot else None, part, point))
+        units = self.units if self.units.hashed else None
+        self._items.append((Mark(kind, *part.keys, units) if self.or_snapshot else None, part, point))
 
     def is_full(self, part: WatchPart) -> bool:
         """Whether the part must pause."""

@@ -19,6 +19,7 @@ from holdfast.operations import Compare, Step
 from holdfast.shardmap import Replica, Shard, ShardMap
 from holdfast.token import ENTRIES_MAX, BadTokenError, Token, TokenEntry
 from holdfast.types import Event, EventKind, Item, Level, Outcome, StepResult, WatchPoint
+from holdfast.units import Units
 from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1 import placement_pb2, types_pb2
 from holdfast.v1.cache_pb2 import Operation as OperationMessage
@@ -127,9 +128,9 @@ def delete(if_revision: int | None, return_previous: bool) -> bytes:
     return _kind(TAG_DELETE, body.SerializeToString())
 
 
-def delete_range(keys: KeyRange, paged: bool) -> bytes:
+def delete_range(keys: KeyRange, paged: bool, places: KeyRange | None = None) -> bytes:
     """Operation.delete of a range."""
-    return _kind(TAG_DELETE, pb.Delete(range=_range(keys), paged=paged).SerializeToString())
+    return _kind(TAG_DELETE, pb.Delete(range=_range(keys, places), paged=paged).SerializeToString())
 
 
 def compare_and_set(revision: int, value: bytes, ttl_ms: int) -> bytes:
@@ -150,11 +151,12 @@ def touch(ttl_ms: int) -> bytes:
 
 
 def scan(
-    keys: KeyRange, limit: int, keys_only: bool, level: Level, bound_ms: int, or_linearizable: bool
-) -> bytes:
+    keys: KeyRange, limit: int, keys_only: bool, level: Level, bound_ms: int, or_linearizable: bool,
+    places: KeyRange | None = None,
+) -> bytes:  # fmt: skip
     """Operation.scan."""
     body = pb.Scan(
-        range=_range(keys),
+        range=_range(keys, places),
         limit=limit,
         keys_only=keys_only,
         level=_level(level),
@@ -212,8 +214,12 @@ def _step(step: Step) -> pb.TxnOperation:
     return message
 
 
-def _range(keys: KeyRange) -> pb.KeyRange:
-    return pb.KeyRange(start=keys.start, end=keys.end)
+def _range(keys: KeyRange, places: KeyRange | None) -> pb.KeyRange:
+    """places: in hashed namespaces, where they are looked for."""
+    message = pb.KeyRange(start=keys.start, end=keys.end)
+    if places is not None:
+        message.places.CopyFrom(pb.Places(start=places.start, end=places.end))
+    return message
 
 
 def _level(level: Level) -> types_pb2.Level.ValueType:
@@ -266,7 +272,15 @@ def shard(message: types_pb2.Shard) -> Shard:
         message.epoch,
         tuple(Replica(replica.node, replica.address) for replica in message.replicas),
         message.leader,
+        units(message),
     )
+
+
+def units(message: types_pb2.Shard) -> Units | None:
+    """How the shard's namespace is hashed; None: it is not."""
+    if not message.HasField("units"):
+        return None
+    return Units(message.units.parts, message.units.separator, hashed=True)
 
 
 def shard_map(message: pb.ShardMap) -> ShardMap:
@@ -351,11 +365,12 @@ def watch_start(
     or_snapshot: bool,
     with_previous: bool,
     keys_only: bool,
+    places: KeyRange | None = None,
 ) -> bytes:
     """A WatchRequest that starts."""
     start = pb.WatchStart(
         namespace=namespace,
-        range=_range(keys),
+        range=_range(keys, places),
         or_snapshot=or_snapshot,
         with_previous=with_previous,
         keys_only=keys_only,

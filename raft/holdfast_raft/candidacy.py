@@ -45,6 +45,8 @@ class Candidacy:
         self._clock = clock
         self._send = send
         self._has_asked = False
+        # Born a moment ago with everybody's vote, and that is not durable yet.
+        self.is_to_lead = False
         self._newcomers: dict[int, float] = {}  # peer -> when it said that it is here
 
     def ask_for_support(self, now: float) -> None:
@@ -59,13 +61,20 @@ class Candidacy:
         for peer in self._owner.others():
             self._send(peer, asked, 0)
 
+    def lead_first_term(self, first_term: int) -> None:
+        """It was born in that term with every member's vote, and its birth is durable now."""
+        self.is_to_lead = False
+        engine = self._engine
+        if engine.term == first_term and engine.leader is None:
+            engine.lead_first_term()
+
     def take_newcomer(self, sender: int, *, is_first: bool) -> None:
         """A member's replica exists now. Who is to lead the group, or has asked in vain, asks at once.
 
         Once a heartbeat for each member: whatever is said, it makes no storm.
         """
         now = self._clock.monotonic()
-        if self._engine.role is not Role.FOLLOWER or self._engine.leader is not None:
+        if self._engine.role is not Role.FOLLOWER or self._engine.leader is not None or self.is_to_lead:
             return
         if now < self._newcomers.get(sender, float("-inf")) + self._timing.heartbeat:
             return

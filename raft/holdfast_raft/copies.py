@@ -93,7 +93,7 @@ class Copies:
         lsn = self._wal.born(born)
         del self.table[group]
         copy.end()
-        copy.journal.be_born(copy.term)
+        copy.journal.be_born(born.first_term, born.first_vote)
         return self._replicas.begin(born, copy.journal, machine or copy.machine, lsn)
 
     # ---- what the driver calls -----------------------------------------------------------------------

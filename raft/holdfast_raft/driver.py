@@ -255,6 +255,9 @@ class Driver:
     def send(self, peer: int, group: int, term: int, body: GroupMessage, lsn: int, bulk: bool) -> bool:
         return self._post(peer, Addressed(group, term, body), lsn, bulk=bulk)
 
+    def flush(self) -> None:
+        self._transport.flush()
+
     def is_connected(self, peer: int) -> bool:
         return self._transport.is_connected(peer)
 

@@ -185,6 +185,15 @@ class Engine:
         node = self._core.__dict__["_SyncObj__raftLeader"]
         return None if node is None else cast("int", node.id)
 
+    def follows(self, leader: int, term: int) -> bool:
+        """Whether this replica follows that leader in that term already."""
+        core = self._core.__dict__
+        return (
+            core["_SyncObj__raftCurrentTerm"] == term
+            and core["_SyncObj__raftState"] == 0
+            and core["_SyncObj__raftLeader"] is self._nodes[leader]
+        )
+
     @property
     def commit_index(self) -> int:
         value: int = self._core.__dict__["_SyncObj__raftCommitIndex"]
@@ -213,6 +222,17 @@ class Engine:
         self._ballot.grant(next_term, self._me)
         if self._ballot.has_majority():
             self._core._SyncObj__onBecomeLeader()
+
+    def lead_first_term(self) -> None:
+        """Leads the term that this replica was born in: each member's Born record is a vote for it.
+
+        Once, by the process that was born, when the record is durable: had it said anything in this term
+        before, and forgotten, there would be two logs of one term.
+        """
+        born_in = self.term
+        assert self.journal.getVotedForNodeId() == self._me, "it voted for itself"
+        self._ballot = Ballot(born_in, self._members)
+        self._core._SyncObj__onBecomeLeader()
 
     def take_vote_request(self, candidate: int, term: int, vote: Vote) -> bool:
         """Judges a vote request of term >= the present one; whether the vote is granted.

@@ -13,6 +13,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from holdfast_raft.file_removal import LARGE_BYTES, FileRemoval
+
+GONE = "gone"
+"""Folder of what is being removed."""
 _JOIN_BYTES_MAX = 1 << 20  # below this one copy costs less than a vector of many small pieces
 _VECTOR_PIECES_MAX = 512  # IOV_MAX is 1024 on Linux
 
@@ -80,6 +84,7 @@ class FileDisk:
     def __init__(self, root: Path) -> None:
         self.root = root
         _make_durably(root)
+        self._removal = FileRemoval(root / GONE)
 
     def __repr__(self) -> str:
         return f"<FileDisk {self.root}>"
@@ -110,7 +115,11 @@ class FileDisk:
         (self.root / old).replace(self.root / new)
 
     def unlink(self, path: str) -> None:
-        (self.root / path).unlink()
+        full = self.root / path
+        if full.stat().st_size > LARGE_BYTES:
+            self._removal.take(full)
+        else:
+            full.unlink()
 
     def sync_dir(self, folder: str) -> None:
         _sync_folder(self.root / folder)

@@ -105,6 +105,11 @@ class Surroundings(Protocol):
         ...
 
     def call_at(self, when: float, act: Callable[[], None]) -> None: ...
+    def when_durable(self, lsn: int, act: Callable[[], None]) -> None: ...
+    def flush(self) -> None:
+        """What was sent leaves now instead of at the end of the turn."""
+        ...
+
     def disk_is_full(self) -> bool: ...
     def entries_fit(self, size_bytes: int) -> bool: ...
     def next_request(self) -> int:
@@ -138,26 +143,26 @@ class Group:
         self._applied_waits = AppliedWaits()
         self._index_requests = IndexRequests()
         self._handover = Handover()
+        self._waits = self._proposals, self._applied_waits, self._index_requests, self._handover
         self._led_since = float("inf")
         self._contact = LeaderContact()
         self._seen_leader: int | None = None
         self._machine_leads = False
+        self._told_at_once = 0  # index of an entry proposed so; 0: none
         self._election.start(node.clock.monotonic(), patience=self._first_patience())
 
     def _first_patience(self) -> float | None:
         """How long to wait before the first election of this process; None: as always.
 
-        A new group is led by the member named first, so that leaders spread over the nodes as the map
-        says: the others wait for it a while, but as always where clients wait for the group that takes an
-        older one's place. A group of one has nobody to wait for.
+        A new, empty group is led by the member named first, so that leaders spread over the nodes as the
+        map says: the others wait for it a while. One that goes on from others' state is born with a leader.
+        A group of one has nobody to wait for.
         """
         if len(self.members) == 1:
             return 0.0
         if self.engine.term > self.born.base_term:
             return None
-        if self.members[0] == self._node.me:
-            return 0.0
-        return FIRST_LEADER_PATIENCE if self.born.base_index <= 1 else None
+        return 0.0 if self.members[0] == self._node.me else FIRST_LEADER_PATIENCE
 
     # ---- what the owner asks -------------------------------------------------------------------------
 
@@ -167,7 +172,8 @@ class Group:
 
     @property
     def leader(self) -> int | None:
-        return self.engine.leader
+        """Who leads, as far as is known here; who is about to, having been born to lead, says so too."""
+        return self._node.me if self._candidacy.is_to_lead else self.engine.leader
 
     @property
     def applied_index(self) -> int:
@@ -191,7 +197,9 @@ class Group:
             and self._proposals.size_bytes < PROPOSED_BYTES_MAX
         )
 
-    def propose(self, data: bytes, context: object, deadline: float, done: ProposalDone) -> None:
+    def propose(
+        self, data: bytes, context: object, deadline: float, done: ProposalDone, *, at_once: bool = False
+    ) -> None:
         """Appends an entry if this replica leads.
 
         Args:
@@ -199,6 +207,8 @@ class Group:
             context: handed to the machine's `apply` on this replica only.
             deadline: clock.monotonic() seconds; past it `done` gets DeadlinePassed (outcome unknown).
             done: called exactly once with Applied or a RaftError; a refusal may come before this returns.
+            at_once: clients wait until every replica has applied it, so the followers hear of its commit
+                before it is applied here.
         """
         refusal = self._refusal(len(data))
         if refusal is not None:
@@ -206,6 +216,8 @@ class Group:
             return
         index = self.engine.append(data)
         self._proposals.add(index, Proposal(self.engine.term, len(data), context, deadline, done))
+        if at_once:
+            self._told_at_once = index
         self._node.mark(self)
 
     def _refusal(self, size_bytes: int) -> RaftError | None:
@@ -230,7 +242,7 @@ class Group:
         """
         if self.stopped:
             answer(done, Stopped(self.stopped))
-        elif self.engine.is_leader:
+        elif self.engine.is_leader or self._candidacy.is_to_lead:
             if self._machine_leads:
                 self._node.barriers.join(
                     self, deadline, lambda point: self._barrier_met(point, deadline, done)
@@ -392,23 +404,28 @@ class Group:
             self.leadership.heard(sender, self._node.clock.monotonic())
             self._replication.take_snapshot_reply(sender, body)
 
-    def hear_heartbeat(self, sender: int, beat: Heartbeat, echoed_at: float | None) -> int | None:
+    def hear_heartbeat(self, sender: int, beat: Heartbeat, echoed_at: float | None, now: float) -> int | None:
         """A leader's heartbeat; None: accepted, else the term to tell it (D17).
 
         echoed_at: our own send time of the reply it had received before it sent this.
         """
         if self.stopped or sender not in self._others:
             return 0
-        if beat.term < self.term:
-            return self.term
-        self._hear_leader(sender, beat.term)
-        before = self.commit_index
-        self.engine.hear_commit(beat.commit_index)
-        if self.commit_index > before:
-            self._node.mark(self)
+        engine = self.engine
+        if engine.follows(sender, beat.term):  # twenty times a second in every quiet group: nothing is new
+            self._election.heard_leader(now)
+        elif beat.term < engine.term:
+            return engine.term
+        else:
+            self._hear_leader(sender, beat.term)
+            self._notice_change()
+        if beat.commit_index > engine.commit_index:
+            before = engine.commit_index
+            engine.hear_commit(beat.commit_index)
+            if engine.commit_index > before:
+                self._node.mark(self)
         if echoed_at is not None:
             self._contact.heard(Contact(echoed_at, beat.quorum_age_ms / 1000, beat.commit_index))
-        self._notice_change()
         return None
 
     def heartbeat(self, now: float) -> Heartbeat | None:
@@ -418,7 +435,7 @@ class Group:
         # Until this term's no-op is applied, the commit index may lie behind what an earlier leader
         # acknowledged: a confirmed leader says nothing about the age of a state that has only that.
         age = min(now - self.leadership.confirmed_at(now), 3600.0) if self._machine_leads else 3600.0
-        return Heartbeat(self.id, self.term, self.commit_index, self.journal.last_index, int(age * 1000) + 1)
+        return Heartbeat(self.id, self.term, self.commit_index, int(age * 1000) + 1)
 
     def heartbeat_accepted(self, sender: int, sent_at: float) -> None:
         """A follower accepted a heartbeat that this node sent at `sent_at`."""
@@ -434,6 +451,20 @@ class Group:
     def confirms(self, term: int) -> bool:
         """Whether this replica's term is `term`: its part of a barrier round."""
         return not self.stopped and self.term == term
+
+    def lead_when_durable(self, lsn: int) -> None:
+        """It was born by that record, with every member's vote; see Engine.lead_first_term."""
+        self._candidacy.is_to_lead = True
+        self._node.when_durable(lsn, self._lead_first_term)
+
+    def _lead_first_term(self) -> None:
+        if self.stopped:
+            return
+        self._candidacy.lead_first_term(self.born.first_term)
+        if not self.engine.is_leader:
+            self._index_requests.fail_all(NotLeader(self.leader))  # what waited for it to lead
+        self._notice_change()
+        self._node.mark(self)
 
     def peer_connected(self, peer: int) -> None:
         if self.leadership is not None and peer in self.leadership.followers:
@@ -465,21 +496,19 @@ class Group:
         """What time asks for; called every heartbeat and when an election is due."""
         if self.stopped:
             return
-        self._proposals.expire(now)
-        self._applied_waits.expire(now)
-        self._index_requests.expire(now)
-        self._handover.expire(now)
+        for waits in self._waits:
+            if waits:
+                waits.expire(now)
         if self.leadership is not None:
-            if not self.leadership.heard_quorum(now, self._node.timing.timeout_max):
-                logger.warning(
-                    "group %d: no majority answers; stepping down from term %d", self.id, self.term
-                )
-                self.engine.follow_nobody(self.term)
-            else:
+            if self.leadership.heard_quorum(now, self._node.timing.timeout_max):
                 self._replication.tick()
+                return
+            logger.warning("group %d: no majority answers; stepping down from term %d", self.id, self.term)
+            self.engine.follow_nobody(self.term)
+            self._notice_change()
         elif now >= self._election.due_at:
             self._candidacy.ask_for_support(now)
-        self._notice_change()
+            self._notice_change()
 
     def turn(self) -> None:
         """Everything there is to do now: propose, replicate, commit, apply, snapshot.
@@ -499,6 +528,10 @@ class Group:
         if self.leadership is not None:
             if self.engine.commit(self.leadership.committed_index(self.journal.durable_index)):
                 self._replication.commit_rose()
+                if 0 < self._told_at_once <= self.commit_index:
+                    self._told_at_once = 0
+                    self._replication.tell_commit_to_all()
+                    self._node.flush()
             self._replication.send()
             self._advance_handover()
         self._apply()
@@ -579,11 +612,12 @@ class Group:
         self._led_since = now
         self.leadership = Leadership(self.term, self._others, self.engine.noop_index, now)
         logger.info("group %d: leading in term %d from index %d", self.id, self.term, self.engine.noop_index)
-        self._index_requests.fail_all(NotLeader(None))
+        self._index_requests.fail_asked(NotLeader(None))
         self._node.mark(self)
 
     def _stop_leading(self) -> None:
         self.leadership = None
+        self._told_at_once = 0
         self._replication.stopped_leading()
         self._machine_leads = False
         self.machine.role_changed(False)  # also when it never began: what was queued for it must end

@@ -20,6 +20,9 @@ class Handover:
         self.target = 0
         self.asked = False  # the target was told to stand
 
+    def __bool__(self) -> bool:
+        return self._done is not None
+
     @property
     def under_way(self) -> bool:
         """Whether proposals are to be refused."""

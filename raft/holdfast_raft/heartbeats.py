@@ -48,14 +48,15 @@ class HeartbeatExchange:
         """A peer speaks for the groups it leads."""
         self._hear_clock(peer, message.wall_ms)
         # Only what this process sent counts: a clock that began anew would make an old echo look fresh.
-        mine = self._since_ns <= message.echo_ns <= int(self._clock.monotonic() * 1e9)
+        now = self._clock.monotonic()
+        mine = self._since_ns <= message.echo_ns <= int(now * 1e9)
         echoed_at = message.echo_ns / 1e9 if mine else None
         accepted: list[int] = []
         others: list[tuple[int, int]] = []
         lsn = 0
         for beat in message.groups:
             group = self._groups.get(beat.group)
-            term = 0 if group is None else group.hear_heartbeat(peer, beat, echoed_at)
+            term = 0 if group is None else group.hear_heartbeat(peer, beat, echoed_at, now)
             if term is None and group is not None:
                 accepted.append(beat.group)
                 lsn = max(lsn, group.journal.hard_state_lsn)

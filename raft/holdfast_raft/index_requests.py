@@ -27,6 +27,9 @@ class IndexRequests:
         self._asked: dict[int, Waiting] = {}
         self._early: list[Waiting] = []
 
+    def __len__(self) -> int:
+        return len(self._asked) + len(self._early)
+
     def ask(self, request: int, waiting: Waiting) -> None:
         """A question with this number is on its way to the leader."""
         self._asked[request] = waiting
@@ -46,16 +49,21 @@ class IndexRequests:
         held, self._early = self._early, []
         return held
 
+    def fail_asked(self, error: RaftError) -> None:
+        """Another leads than who was asked."""
+        asked, self._asked = self._asked, {}
+        for waiting in asked.values():
+            answer(waiting.done, error)
+
     def fail_all(self, error: RaftError) -> None:
         """Leader or role changed: everyone asks anew."""
-        asked, self._asked = self._asked, {}
-        for waiting in [*asked.values(), *self.release()]:
+        held = self.release()
+        self.fail_asked(error)
+        for waiting in held:
             answer(waiting.done, error)
 
     def expire(self, now: float) -> None:
         """Ends those whose deadline has passed."""
-        if not self._asked and not self._early:
-            return
         late = [waiting for waiting in [*self._asked.values(), *self._early] if waiting.deadline <= now]
         self._asked = {number: w for number, w in self._asked.items() if w.deadline > now}
         self._early = [w for w in self._early if w.deadline > now]

@@ -77,10 +77,10 @@ class Journal:
         """Whether entries wait for a sync."""
         return bool(self._unsynced)
 
-    def be_born(self, term: int) -> None:
-        """The copy that this log was is a replica now; its Born record says the first term."""
+    def be_born(self, term: int, vote: int | None) -> None:
+        """The copy that this log was is a replica now; its Born record says the first term and vote."""
         assert self._term == 0, "a copy takes no part in elections"
-        self._term = term
+        self._term, self._vote = term, vote
 
     def synced(self, durable_lsn: int) -> None:
         """Takes note that every record up to `durable_lsn` is on disk."""

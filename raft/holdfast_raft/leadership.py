@@ -37,8 +37,11 @@ class Leadership:
 
     def heard_quorum(self, now: float, within: float) -> bool:
         """Check-quorum: whether a majority has answered within that many seconds."""
-        heard = sum(1 for p in self.followers.values() if now - p.heard_at <= within)
-        return heard >= self._majority_of_others
+        missing = self._majority_of_others
+        for progress in self.followers.values():
+            if now - progress.heard_at <= within:
+                missing -= 1
+        return missing <= 0
 
     def grace(self, now: float) -> None:
         """The loop was late: answers may still lie in sockets, so nobody counts as silent yet."""

@@ -204,7 +204,6 @@ class Heartbeat(NamedTuple):
     group: int
     term: int
     commit_index: int
-    last_index: int
     quorum_age_ms: int
 
 

@@ -95,15 +95,12 @@ def _write_payload(wire: pb.Message, body: m.Payload) -> None:
 def _write_heartbeats(wire: pb.Message, message: m.Heartbeats) -> None:
     beats = wire.heartbeats
     beats.sent_at_ns, beats.echo_ns, beats.wall_ms = message[:3]
-    add = beats.groups.add
-    for group, term, commit_index, last_index, quorum_age_ms in message.groups:
-        add(
-            group=group,
-            term=term,
-            commit_index=commit_index,
-            last_index=last_index,
-            quorum_age_ms=quorum_age_ms,
-        )
+    if message.groups:
+        groups, terms, commit_indexes, quorum_ages_ms = zip(*message.groups, strict=True)
+        beats.groups.extend(groups)
+        beats.terms.extend(terms)
+        beats.commit_indexes.extend(commit_indexes)
+        beats.quorum_ages_ms.extend(quorum_ages_ms)
 
 
 def _write_heartbeat_replies(wire: pb.Message, message: m.HeartbeatReplies) -> None:
@@ -241,9 +238,10 @@ def _read_copy_entries(wire: pb.CopyEntries) -> m.CopyEntries:
 
 
 def _read_heartbeats(wire: pb.Heartbeats) -> m.Heartbeats:
-    groups = tuple(
-        [m.Heartbeat(g.group, g.term, g.commit_index, g.last_index, g.quorum_age_ms) for g in wire.groups]
-    )
+    columns = wire.groups, wire.terms, wire.commit_indexes, wire.quorum_ages_ms
+    if len(set(map(len, columns))) != 1:
+        raise WireError("heartbeats whose columns differ in length")
+    groups = tuple(map(m.Heartbeat, *columns))
     return m.Heartbeats(wire.sent_at_ns, wire.echo_ns, wire.wall_ms, groups)
 
 

@@ -98,8 +98,6 @@ class AppliedWaits:
 
     def expire(self, now: float) -> None:
         """Ends those whose deadline has passed."""
-        if not self._heap:
-            return
         late = [wait for wait in self._heap if wait[2] <= now]
         if late:
             self._heap = [wait for wait in self._heap if wait[2] > now]

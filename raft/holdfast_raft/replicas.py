@@ -76,7 +76,7 @@ class Replicas:
         self.check_unused(group)
         born = Born(group, members, *base, snapshot_crc=0, about=about)
         lsn = self._wal.born(born)
-        journal = Journal(self._wal, RecoveredGroup(group, born, term=base[1], base=base))
+        journal = Journal(self._wal, RecoveredGroup(group, born, born.first_term, born.first_vote, base))
         return self.begin(born, journal, machine, lsn)
 
     def check_unused(self, group: int) -> None:
@@ -88,11 +88,11 @@ class Replicas:
         """A replica that was born just now, by the record `lsn`; `machine` stands at its base."""
         journal.hard_state_lsn = journal.appended_lsn = lsn  # nothing is said before it is born
         opened = self._add(born, journal, machine, born.base_index)
-        if born.base_index > 1:  # it goes on from others' state: whoever was born earlier waits for it
+        if born.goes_on:  # whoever was born earlier waits for it
             for peer in opened.others():
                 self._node.send(peer, opened.id, opened.term, Here(), lsn, False)
-            clock = self._node.clock
-            self._node.call_at(clock.monotonic(), lambda: opened.tick(clock.monotonic()))
+            if born.first_vote == self._node.me:
+                opened.lead_when_durable(lsn)
         return opened
 
     def _add(self, born: Born, journal: Journal, machine: StateMachine, stands_at: int) -> Group:

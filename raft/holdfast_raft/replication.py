@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from holdfast_raft.clock import Clock
 from holdfast_raft.guard import snapshot_is_obsolete
 from holdfast_raft.machine import CorruptImage
 from holdfast_raft.messages import Append, GroupMessage, SnapshotChunk, SnapshotReply
@@ -30,6 +31,10 @@ BULK_BYTES_MIN = 64 * 1024
 """Appends of this size and more take the bulk lane, so that they do not delay heartbeats."""
 BULK_QUEUED_MAX = 16 * 1024 * 1024
 """Of all groups together, on the bulk lane to one peer; its transport gives the connection up at 64 MiB."""
+SNAPSHOT_REST = 4
+"""How many times as long as a step of a snapshot took its node does other things: nobody waits for one, and
+clients wait for the loop, so it gets a fifth of it.
+"""
 COMMIT_DELAY = 0.002
 """Seconds after which followers hear of a commit index that no append has carried to them."""
 
@@ -56,6 +61,7 @@ class LogLimits:
 class Node(Protocol):
     """What replication needs of its node; the driver."""
 
+    clock: Clock
     store: SnapshotStore
     files: FileThread
     log_limits: LogLimits
@@ -84,6 +90,7 @@ class Replication:
         self._sending: dict[int, SnapshotSending] = {}
         self._receiving: SnapshotReceiving | None = None
         self._taking: SnapshotTaking | None = None
+        self._resting_until = float("-inf")
         self._standing = _Standing(
             group.journal.base_index, group.journal.term_at(group.journal.base_index) or 0
         )
@@ -157,9 +164,10 @@ class Replication:
         """The commit index rose: followers hear of it by the next append, or soon by itself."""
         if not self._commit_due:
             self._commit_due = True
-            self._node.call_later(COMMIT_DELAY, self._tell_commit_to_all)
+            self._node.call_later(COMMIT_DELAY, self.tell_commit_to_all)
 
-    def _tell_commit_to_all(self) -> None:
+    def tell_commit_to_all(self) -> None:
+        """Tells the followers the commit index now, unless an append has already."""
         self._commit_due = False
         leadership = self._group.leadership
         if leadership is not None:
@@ -348,9 +356,10 @@ class Replication:
         self._applied_bytes += size_bytes
 
     def want_snapshot(self) -> None:
-        """The WAL asks: this group's entries pin its oldest segment."""
-        self._snapshot_wanted = True
-        self._node.mark(self._group)
+        """The WAL asks: this group's entries pin its oldest segment. One that is being taken will do."""
+        if self._taking is None:
+            self._snapshot_wanted = True
+            self._node.mark(self._group)
 
     def replace_snapshot(self) -> None:
         """The latest one cannot be read: takes another, at whatever index."""
@@ -364,11 +373,24 @@ class Replication:
     def step(self) -> None:
         """One small step of a snapshot being taken; begins one when it is due."""
         if self._taking is not None:
-            self._taking.step()
-            if self._taking is not None and self._taking.wants_turn:
-                self._node.mark(self._group)
+            self._step_taking(self._taking)
         elif self._snapshot_wanted or self._applied_bytes >= self._node.log_limits.snapshot_after_bytes:
             self._take_snapshot()
+
+    def _step_taking(self, taking: SnapshotTaking) -> None:
+        began = self._node.clock.monotonic()
+        if began < self._resting_until:
+            return
+        taking.step()
+        if self._taking is not taking or not taking.wants_turn:
+            return
+        ended = self._node.clock.monotonic()
+        rest = (ended - began) * SNAPSHOT_REST
+        self._resting_until = ended + rest
+        if rest:
+            self._node.call_later(rest, lambda: self._node.mark(self._group))
+        else:
+            self._node.mark(self._group)
 
     def _take_snapshot(self) -> None:
         group = self._group

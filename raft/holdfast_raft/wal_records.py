@@ -76,6 +76,9 @@ class Born(NamedTuple):
     back further.
     snapshot_crc: SnapshotInfo.crc of the snapshot it starts from; 0 when it starts empty.
     about: the owner's words, at most ABOUT_BYTES_MAX; unread here.
+
+    Of a group that goes on from others' state the record is a vote too: its first term is the one after the
+    base's, and every member's vote in it is the first member's (docs/decisions/0006).
     """
 
     group: int
@@ -84,6 +87,21 @@ class Born(NamedTuple):
     base_term: int
     snapshot_crc: int
     about: bytes = b""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it begins with the state of other groups; else empty."""
+        return self.base_index > 1
+
+    @property
+    def first_term(self) -> int:
+        """The term that it is born in."""
+        return self.base_term + 1 if self.goes_on else self.base_term
+
+    @property
+    def first_vote(self) -> int | None:
+        """Whom it votes for in that term."""
+        return self.members[0] if self.goes_on else None
 
 
 class Header(NamedTuple):
@@ -128,8 +146,8 @@ class GroupFacts:
         self.base_index = born.base_index if born else 0
         self.base_term = born.base_term if born else 0
         self.last = self.base_index  # index of the last entry of the log
-        self.term = self.base_term
-        self.vote: int | None = None
+        self.term = born.first_term if born else 0
+        self.vote = born.first_vote if born else None
         self.retired = False
 
     def be_born(self, born: Born) -> None:
@@ -138,7 +156,8 @@ class GroupFacts:
             raise ValueError("it was born here before")
         if born.base_index != self.last:
             raise ValueError(f"a copy is born at {born.base_index}, its log ends at {self.last}")
-        self.born, self.copying, self.term = born, None, born.base_term
+        self.born, self.copying = born, None
+        self.term, self.vote = born.first_term, born.first_vote
 
     def set_hard_state(self, term: int, vote: int | None) -> None:
         """Raises ValueError when the term goes back or a vote of this term changes."""

@@ -181,4 +181,60 @@ RESHAPE_BUGS = (
             ),
         ),
     ),
+    Bug(
+        "birth-vote-forgotten",
+        "A birth is no vote: its first member leads the first term, and others may get that term's votes.",
+        "decision 0006; protocols.md 7",
+        "The first member's leadership is not heard of in time by a majority.",
+        (
+            Edit(
+                "holdfast_raft.wal_records",
+                "        self.vote = born.first_vote if born else None\n",
+                "        self.vote = None\n",
+            ),
+            Edit(
+                "holdfast_raft.wal_records",
+                "        self.term, self.vote = born.first_term, born.first_vote\n",
+                "        self.term = born.base_term\n",
+            ),
+            Edit(
+                "holdfast_raft.replicas",
+                "RecoveredGroup(group, born, born.first_term, born.first_vote, base))\n",
+                "RecoveredGroup(group, born, term=base[1], base=base))\n",
+            ),
+            Edit(
+                "holdfast_raft.copies",
+                "copy.journal.be_born(born.first_term, born.first_vote)\n",
+                "copy.journal.be_born(born.base_term, None)\n",
+            ),
+            Edit(
+                "holdfast_raft.candidacy",
+                "        if engine.term == first_term and engine.leader is None:\n"
+                "            engine.lead_first_term()\n",
+                "        if engine.leader is None:\n"
+                "            if engine.term < first_term:\n"
+                "                engine.follow_nobody(first_term)\n"
+                "            engine.lead_first_term()\n",
+            ),
+            Edit(
+                "holdfast_raft.engine",
+                '        assert self.journal.getVotedForNodeId() == self._me, "it voted for itself"\n',
+                "        # Whoever else was voted for.\n",
+            ),
+        ),
+    ),
+    Bug(
+        "leads-before-birth-durable",
+        "The first member of a target leads before its own birth is durable: reborn after a loss of power, it"
+        " leads the same term with another log.",
+        "decision 0006; protocols.md 5",
+        "Power is lost in the sync of a birth whose leader was heard by the others already.",
+        (
+            Edit(
+                "holdfast_raft.group",
+                "        self._node.when_durable(lsn, self._lead_first_term)\n",
+                "        self._node.call_at(self._node.clock.monotonic(), self._lead_first_term)\n",
+            ),
+        ),
+    ),
 )

@@ -81,7 +81,7 @@ class LineageOracle(Oracle):
 
     def _watch(self, owner: int, driver: Driver) -> _Watched:
         before = {view.group: view for view in self._old.get(owner, ())}
-        views = [before.get(g) or _View(g, self.books[g.id]) for g in driver.groups.values()]
+        views = [before.get(g) or self._view(owner, g) for g in driver.groups.values()]
         self._old[owner] = views
         return driver, views
 

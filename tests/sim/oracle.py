@@ -123,7 +123,11 @@ class Oracle:
 
     def _watch(self, owner: int, driver: Driver) -> _Watched:
         """What is to be looked at of a node's process."""
-        return driver, [_View(group, self.books[group.id]) for group in driver.groups.values()]
+        return driver, [self._view(owner, group) for group in driver.groups.values()]
+
+    def _view(self, owner: int, group: Group) -> _View:
+        self._cluster.promises.note_birth(owner, group.born)
+        return _View(group, self.books[group.id])
 
     def _moved(self, node: int, view: _View) -> None:
         engine, journal, book = view.group.engine, view.group.journal, view.book

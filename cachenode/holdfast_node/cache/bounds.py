@@ -6,6 +6,7 @@ Not here: which fields an operation has (commands.py), the numbers (limits.py).
 
 from __future__ import annotations
 
+from holdfast.errors import Reason
 from holdfast.types import Level
 
 from holdfast_node import limits
@@ -15,12 +16,17 @@ _LINEARIZABLE, _BOUNDED, _ANY = int(Level.LINEARIZABLE), int(Level.BOUNDED), int
 
 
 class DecodeError(ValueError):
-    """An operation's bytes are not one. `field` is dotted from Operation, '' for the whole."""
+    """An operation's bytes are not one. `field` is dotted from Operation, '' for the whole.
 
-    def __init__(self, field: str, message: str) -> None:
+    reason: INVALID, or CROSS_SHARD when they would be one in another namespace: the map that its sender
+    planned by is out of date.
+    """
+
+    def __init__(self, field: str, message: str, reason: Reason = Reason.INVALID) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
         self.message = message
+        self.reason = reason
 
 
 def key_problem(field: str, key: bytes) -> DecodeError:

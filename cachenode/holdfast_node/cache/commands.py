@@ -3,6 +3,9 @@
 An operation's bytes travel unread inside entries (`Run.operations`), so a client can never reach the
 container's stamp; decoding.py reads them.
 
+A batch of a hashed namespace says so itself, in a version of its own: where a key is kept depends on the log
+alone, on every replica and for ever.
+
 Invariant: opening is total. Whatever the bytes are, the outcome is an `Entry` or an `UnknownEntryError`.
 Not here: what operations do (operations.py).
 Source: proto/holdfast_node/v1/command.proto.
@@ -15,6 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError as WireError
+from holdfast.units import Units
+from holdfast.v1 import types_pb2
 
 from holdfast_node import limits
 from holdfast_node.cache.bounds import (
@@ -52,12 +57,15 @@ __all__ = [
     "UnknownEntryError", "decode_each", "decode_entry", "decode_operation", "decode_operations",
     "decode_writes", "encode_abort", "encode_batch", "encode_evict", "encode_expire", "encode_policy",
     "encode_seal", "encode_touch", "encode_unseal", "policy_message", "policy_of", "seal_message", "seal_of",
+    "units_message", "units_of",
 ]  # fmt: skip
 
 # Kinds of entries, the first byte of the container. Numbers are never used again.
 BATCH, TOUCH_SAMPLES, EXPIRE, EVICT, SET_POLICY = 1, 2, 3, 4, 5
 SEAL, ABORT, UNSEAL = 6, 7, 8
 VERSION = 1
+# Of a BATCH whose operations are for a hashed namespace.
+PLACED_VERSION = 2
 _CONTAINER = struct.Struct("<BBQ")
 
 
@@ -79,6 +87,7 @@ class Entry(NamedTuple):
     kind: int
     stamp_ms: int
     runs: Sequence[Run] = ()
+    units: Units | None = None
     keys: Sequence[bytes] = ()
     keys_max: int = 0
     policy: Policy | None = None
@@ -89,13 +98,16 @@ class Entry(NamedTuple):
 # ---- entries -----------------------------------------------------------------------------------------
 
 
-def encode_batch(stamp_ms: int, runs: Iterable[Run]) -> bytes:
-    """An entry of client operations, carried as they came."""
+def encode_batch(stamp_ms: int, runs: Iterable[Run], units: Units | None = None) -> bytes:
+    """An entry of client operations, carried as they came. units: of the hashed namespace they are for."""
     batch = stored.Batch()
     add = batch.runs.add
     for session, answered_below, operations in runs:
         add(session=session, answered_below=answered_below, operations=operations)
-    return _CONTAINER.pack(BATCH, VERSION, stamp_ms) + batch.SerializeToString()
+    if units is None:
+        return _CONTAINER.pack(BATCH, VERSION, stamp_ms) + batch.SerializeToString()
+    batch.units.CopyFrom(units_message(units))
+    return _CONTAINER.pack(BATCH, PLACED_VERSION, stamp_ms) + batch.SerializeToString()
 
 
 def encode_touch(stamp_ms: int, keys: Iterable[bytes]) -> bytes:
@@ -185,14 +197,27 @@ def policy_of(message: stored.Policy) -> Policy:
     return policy
 
 
+def units_message(units: Units) -> types_pb2.Units:
+    """The stored form of a hashed namespace's units."""
+    assert units.hashed, "of other namespaces nothing is said"
+    return types_pb2.Units(parts=units.parts, separator=units.separator)
+
+
+def units_of(message: types_pb2.Units) -> Units:
+    """The units of their stored form. Raises ValueError."""
+    if len(message.separator) != 1:
+        raise ValueError(f"a unit's separator is one byte, not {message.separator!r}")
+    return Units(message.parts, message.separator, hashed=True)
+
+
 def decode_entry(data: bytes) -> Entry:
     """Opens an entry. Raises UnknownEntryError."""
     if len(data) < _CONTAINER.size:
         raise UnknownEntryError(f"an entry of {len(data)} bytes has no room for its head")
     kind, version, stamp_ms = _CONTAINER.unpack_from(data)
-    reader = _ENTRIES.get(kind)
+    reader = _ENTRIES.get((kind, version))
     # A stamp of 2^63 would leave no room for a deadline after it: no clock says that, so it is damage.
-    if reader is None or version != VERSION or stamp_ms > INT64_MAX:
+    if reader is None or stamp_ms > INT64_MAX:
         raise UnknownEntryError(
             f"entry of kind {kind}, version {version}, stamp {stamp_ms}: not from this program"
         )
@@ -207,6 +232,10 @@ def _batch(stamp_ms: int, payload: bytes) -> Entry:
         Run(run.session, run.answered_below, run.operations) for run in stored.Batch.FromString(payload).runs
     ]
     return Entry(BATCH, stamp_ms, runs=runs)
+
+
+def _placed_batch(stamp_ms: int, payload: bytes) -> Entry:
+    return _batch(stamp_ms, payload)._replace(units=units_of(stored.Batch.FromString(payload).units))
 
 
 def _touch_samples(stamp_ms: int, payload: bytes) -> Entry:
@@ -244,27 +273,32 @@ def _plan_of(plan: int) -> int:
     return plan
 
 
-_ENTRIES: dict[int, Callable[[int, bytes], Entry]] = {
-    BATCH: _batch,
-    TOUCH_SAMPLES: _touch_samples,
-    EXPIRE: _expire,
-    EVICT: _evict,
-    SET_POLICY: _set_policy,
-    SEAL: _seal,
-    ABORT: _abort,
-    UNSEAL: _unseal,
+# By kind and version.
+_ENTRIES: dict[tuple[int, int], Callable[[int, bytes], Entry]] = {
+    (BATCH, VERSION): _batch,
+    (BATCH, PLACED_VERSION): _placed_batch,
+    (TOUCH_SAMPLES, VERSION): _touch_samples,
+    (EXPIRE, VERSION): _expire,
+    (EVICT, VERSION): _evict,
+    (SET_POLICY, VERSION): _set_policy,
+    (SEAL, VERSION): _seal,
+    (ABORT, VERSION): _abort,
+    (UNSEAL, VERSION): _unseal,
 }
 
 
-def decode_writes(entry: bytes, runs: Sequence[Run]) -> list[list[Op | DecodeError]]:
-    """The operations of a batch's runs; `entry` is the batch, `runs` what decode_entry found in it."""
+def decode_writes(
+    entry: bytes, runs: Sequence[Run], units: Units | None = None
+) -> list[list[Op | DecodeError]]:
+    """The operations of a batch's runs; `entry` is the batch, the others what decode_entry found in it."""
     try:
         readable = stored.ReadableBatch.FromString(entry[_CONTAINER.size :]).runs
     except WireError:
-        decoded = [decode_each(run.operations) for run in runs]
+        decoded = [decode_each(run.operations, units) for run in runs]
     else:
         decoded = [
-            decode_operations(r.operations, run.operations) for r, run in zip(readable, runs, strict=True)
+            decode_operations(r.operations, run.operations, units)
+            for r, run in zip(readable, runs, strict=True)
         ]
     for ops in decoded:
         for i, op in enumerate(ops):

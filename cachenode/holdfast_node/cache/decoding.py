@@ -3,6 +3,9 @@
 `decode_operation` is the one validator of an operation's shape: what it lets through, every replica can
 apply. Each replica decodes an operation once.
 
+It is also the one way from keys, of which clients speak, to places, of which everything behind it does:
+`units` are those of the hashed namespace that the operation is for; None: it is not hashed.
+
 Invariant: decoding is total. Whatever the bytes are, the outcome is an `Op` or a `DecodeError`.
 Not here: the entry around operations (commands.py), where keys live (routing.py).
 Source: proto/holdfast/v1/cache.proto for every bound.
@@ -16,7 +19,9 @@ from collections.abc import Callable, Iterable
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
+from holdfast.errors import Reason
 from holdfast.keys import KeyRange, prefix_end
+from holdfast.units import EVERYWHERE, Units
 from holdfast.v1 import cache_pb2 as pb
 
 from holdfast_node import limits
@@ -57,14 +62,14 @@ _BEFORE_LEVEL = tuple(Op(0, GET, b""))[3:10]
 _AFTER_LEVEL = tuple(Op(0, GET, b""))[13:]
 
 
-def decode_operation(data: bytes) -> Op:
+def decode_operation(data: bytes, units: Units | None = None) -> Op:
     """Decodes and validates one holdfast.v1.Operation. Raises DecodeError, nothing else."""
     _check_size(data)
     try:
         message = _parse(data)
     except WireError:
         raise DecodeError("", "the bytes are not a holdfast.v1.Operation") from None
-    return _decode(message, data)
+    return _decode(message, data, units)
 
 
 def _check_size(data: bytes) -> None:
@@ -75,7 +80,7 @@ def _check_size(data: bytes) -> None:
 
 
 def decode_operations(
-    messages: Iterable[pb.Operation], operations: Iterable[bytes]
+    messages: Iterable[pb.Operation], operations: Iterable[bytes], units: Units | None = None
 ) -> list[Op | DecodeError]:
     """Decodes operations that were parsed together with their frame or entry, each with its bytes.
 
@@ -85,24 +90,24 @@ def decode_operations(
     add = decoded.append
     for message, data in zip(messages, operations, strict=True):
         try:
-            add(_decode(message, data))
+            add(_decode(message, data, units))
         except DecodeError as problem:
             add(problem)
     return decoded
 
 
-def decode_each(operations: Iterable[bytes]) -> list[Op | DecodeError]:
+def decode_each(operations: Iterable[bytes], units: Units | None = None) -> list[Op | DecodeError]:
     """As decode_operations, when what holds them cannot be parsed as a whole: one of them is damaged."""
     decoded: list[Op | DecodeError] = []
     for data in operations:
         try:
-            decoded.append(decode_operation(data))
+            decoded.append(decode_operation(data, units))
         except DecodeError as problem:
             decoded.append(problem)
     return decoded
 
 
-def _decode(message: pb.Operation, data: bytes) -> Op:
+def _decode(message: pb.Operation, data: bytes, units: Units | None) -> Op:
     """The operation that `data` parses to."""
     if len(data) > limits.OPERATION_BYTES_MAX:
         _check_size(data)
@@ -114,7 +119,7 @@ def _decode(message: pb.Operation, data: bytes) -> Op:
     kind = message.WhichOneof("kind")
     if kind is None:
         raise DecodeError("kind", "is required: one of get, put, delete, ...")
-    return _DECODERS[kind](sequence, message, data)
+    return _DECODERS[kind](sequence, message, data, units)
 
 
 def _unknown(field: str, message: Message) -> DecodeError:
@@ -140,7 +145,34 @@ def _not_after(message: pb.Operation) -> int:
     return not_after
 
 
-def _range(prefix: str, part: pb.KeyRange) -> KeyRange:
+def _range(prefix: str, part: pb.KeyRange, units: Units | None) -> tuple[KeyRange, KeyRange | None]:
+    """The range of places, and which of the keys there are meant; None: all."""
+    keys = _keys(prefix, part)
+    field = prefix + "places"
+    if part.HasField("places") != (units is not None):
+        why = "must be absent: the namespace is not hashed" if units is None else "is required: it is hashed"
+        raise DecodeError(field, f"{why}; ask for the map", Reason.CROSS_SHARD)
+    if units is None:
+        return keys, None
+    within, standing = _places(field, part.places), units.places_of(keys)
+    if standing is None:
+        return within, None if keys == EVERYWHERE else keys
+    found = within.intersect(standing)
+    return (KeyRange(found.start, found.start) if found.is_empty() else found), None
+
+
+def _places(field: str, part: pb.Places) -> KeyRange:
+    _known(field, part)
+    for name, place in (("start", part.start), ("end", part.end)):
+        # One more than a place: a page may end just after the longest.
+        if len(place) > limits.PLACE_BYTES_MAX + 1:
+            raise DecodeError(f"{field}.{name}", f"may have {limits.PLACE_BYTES_MAX + 1} bytes")
+    if part.end and part.start >= part.end:
+        raise DecodeError(field + ".end", "must lie behind start")
+    return KeyRange(part.start, part.end)
+
+
+def _keys(prefix: str, part: pb.KeyRange) -> KeyRange:
     _known(prefix[:-1], part)
     start, end = part.start, part.end
     for name, key in (("prefix", part.prefix), ("start", start), ("end", end)):
@@ -155,7 +187,7 @@ def _range(prefix: str, part: pb.KeyRange) -> KeyRange:
     return KeyRange(start, end)
 
 
-def _decode_get(sequence: int, message: pb.Operation, _: bytes) -> Op:
+def _decode_get(sequence: int, message: pb.Operation, _: bytes, units: Units | None) -> Op:
     key = message.key
     if not 0 < len(key) <= limits.KEY_BYTES_MAX:
         raise key_problem("key", key)
@@ -165,10 +197,12 @@ def _decode_get(sequence: int, message: pb.Operation, _: bytes) -> Op:
     if len(UnknownFieldSet(part)):
         raise _unknown("get", part)
     level, bound_ms, or_linearizable = checked_level("get.", part.level, part.bound_ms, part.or_linearizable)
+    if units is not None:
+        key = units.placed(key)
     return _new(Op, (sequence, GET, key, *_BEFORE_LEVEL, level, bound_ms, or_linearizable, *_AFTER_LEVEL))
 
 
-def _decode_put(sequence: int, message: pb.Operation, data: bytes) -> Op:
+def _decode_put(sequence: int, message: pb.Operation, data: bytes, units: Units | None) -> Op:
     # The hot path: written out instead of shared with _put.
     key = message.key
     if not 0 < len(key) <= limits.KEY_BYTES_MAX:
@@ -178,6 +212,8 @@ def _decode_put(sequence: int, message: pb.Operation, data: bytes) -> Op:
         raise DecodeError("not_after_ms", "is required for writes and must be below 2^63")
     value, ttl_ms, if_revision, presence, return_previous = _put("put.", message.put)
     check = zlib.crc32(data)
+    if units is not None:
+        key = units.placed(key)
     head = (sequence, PUT, key, not_after, check, value, ttl_ms, if_revision, presence, return_previous)
     return _new(Op, head + _AFTER_PUT)
 
@@ -204,18 +240,15 @@ def _put(prefix: str, part: pb.Put) -> tuple[bytes, int, int, int, bool]:
     return value, ttl_ms, if_revision, presence, part.return_previous
 
 
-def _write_head(message: pb.Operation) -> tuple[bytes, int]:
-    """Key and not_after of a write on one key."""
-    key = message.key
-    if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-        raise key_problem("key", key)
-    return key, _not_after(message)
+def _write_head(message: pb.Operation, units: Units | None) -> tuple[bytes, int]:
+    """Place and not_after of a write on one key."""
+    return _place("key", message.key, units), _not_after(message)
 
 
-def _decode_delete(sequence: int, message: pb.Operation, data: bytes) -> Op:
+def _decode_delete(sequence: int, message: pb.Operation, data: bytes, units: Units | None) -> Op:
     part = message.delete
     if not part.HasField("range"):
-        key, not_after = _write_head(message)
+        key, not_after = _write_head(message, units)
         if_revision, return_previous = _delete("delete.", part)
         return Op(
             sequence, DELETE, key, not_after, zlib.crc32(data),
@@ -227,8 +260,11 @@ def _decode_delete(sequence: int, message: pb.Operation, data: bytes) -> Op:
         raise DecodeError("delete.if_revision", "is for single keys only")
     if part.return_previous:
         raise DecodeError("delete.return_previous", "is for single keys only")
-    span = _range("delete.range.", part.range)
-    return Op(sequence, DELETE, b"", _not_after(message), zlib.crc32(data), range=span, paged=part.paged)
+    span, among = _range("delete.range.", part.range, units)
+    return Op(
+        sequence, DELETE, b"", _not_after(message), zlib.crc32(data),
+        range=span, paged=part.paged, among=among,
+    )  # fmt: skip
 
 
 def _delete(prefix: str, part: pb.Delete) -> tuple[int, bool]:
@@ -240,8 +276,8 @@ def _delete(prefix: str, part: pb.Delete) -> tuple[int, bool]:
     return part.if_revision if part.HasField("if_revision") else NO_REVISION, part.return_previous
 
 
-def _decode_compare_and_set(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    key, not_after = _write_head(message)
+def _decode_compare_and_set(sequence: int, message: pb.Operation, data: bytes, units: Units | None) -> Op:
+    key, not_after = _write_head(message, units)
     part = message.compare_and_set
     _known("compare_and_set", part)
     value = checked_value("compare_and_set.value", part.value)
@@ -249,8 +285,8 @@ def _decode_compare_and_set(sequence: int, message: pb.Operation, data: bytes) -
     return Op(sequence, COMPARE_AND_SET, key, not_after, zlib.crc32(data), value, ttl_ms, part.revision)
 
 
-def _decode_increment(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    key, not_after = _write_head(message)
+def _decode_increment(sequence: int, message: pb.Operation, data: bytes, units: Units | None) -> Op:
+    key, not_after = _write_head(message, units)
     summand, ttl_ms = _increment("increment.", message.increment)
     return Op(sequence, INCREMENT, key, not_after, zlib.crc32(data), ttl_ms=ttl_ms, sum=summand)
 
@@ -264,8 +300,8 @@ def _increment(prefix: str, part: pb.Increment) -> tuple[Sum, int]:
     return Sum(part.by, part.initial, minimum, maximum), checked_ttl(prefix + "ttl_ms", part.ttl_ms)
 
 
-def _decode_touch(sequence: int, message: pb.Operation, data: bytes) -> Op:
-    key, not_after = _write_head(message)
+def _decode_touch(sequence: int, message: pb.Operation, data: bytes, units: Units | None) -> Op:
+    key, not_after = _write_head(message, units)
     ttl_ms = _touch("touch.", message.touch)
     return Op(sequence, TOUCH, key, not_after, zlib.crc32(data), ttl_ms=ttl_ms)
 
@@ -275,15 +311,16 @@ def _touch(prefix: str, part: pb.Touch) -> int:
     return checked_ttl(prefix + "ttl_ms", part.ttl_ms)
 
 
-def _decode_scan(sequence: int, message: pb.Operation, _: bytes) -> Op:
+def _decode_scan(sequence: int, message: pb.Operation, _: bytes, units: Units | None) -> Op:
     _no_key("scan", message)
     if message.not_after_ms:
         raise DecodeError("not_after_ms", "is for writes only")
     part = message.scan
     _known("scan", part)
-    span = _range("scan.range.", part.range)
+    span, among = _range("scan.range.", part.range, units)
     start = getattr(part, "from")
-    if len(start) > limits.KEY_BYTES_MAX + 1:  # one more than a key: a page may end just after the longest
+    longest = limits.KEY_BYTES_MAX if units is None else limits.PLACE_BYTES_MAX
+    if len(start) > longest + 1:  # one more than a key: a page may end just after the longest
         raise key_problem("scan.from", start)
     if start:
         if start < span.start or (span.end and start > span.end):
@@ -295,11 +332,11 @@ def _decode_scan(sequence: int, message: pb.Operation, _: bytes) -> Op:
     level, bound_ms, or_linearizable = checked_level("scan.", part.level, part.bound_ms, part.or_linearizable)
     return Op(
         sequence, SCAN, b"", level=level, bound_ms=bound_ms, or_linearizable=or_linearizable,
-        range=span, limit=limit, keys_only=part.keys_only,
+        range=span, limit=limit, keys_only=part.keys_only, among=among,
     )  # fmt: skip
 
 
-def _decode_txn(sequence: int, message: pb.Operation, data: bytes) -> Op:
+def _decode_txn(sequence: int, message: pb.Operation, data: bytes, units: Units | None) -> Op:
     _no_key("txn", message)
     if len(data) > limits.TXN_BYTES_MAX:
         raise DecodeError("txn", f"may have {limits.TXN_BYTES_MAX} bytes, this one has {len(data)}")
@@ -315,31 +352,32 @@ def _decode_txn(sequence: int, message: pb.Operation, data: bytes) -> Op:
     if not compares and not then and not otherwise:
         raise DecodeError("txn", "is empty")
     transaction = Transaction(
-        tuple(_compare(f"txn.compares[{i}]", compare) for i, compare in enumerate(compares)),
-        tuple(_step(f"txn.then[{i}]", step) for i, step in enumerate(then)),
-        tuple(_step(f"txn.otherwise[{i}]", step) for i, step in enumerate(otherwise)),
+        tuple(_compare(f"txn.compares[{i}]", compare, units) for i, compare in enumerate(compares)),
+        tuple(_step(f"txn.then[{i}]", step, units) for i, step in enumerate(then)),
+        tuple(_step(f"txn.otherwise[{i}]", step, units) for i, step in enumerate(otherwise)),
     )
     return Op(sequence, TXN, b"", _not_after(message), zlib.crc32(data), txn=transaction)
 
 
-def _txn_key(field: str, key: bytes) -> bytes:
+def _place(field: str, key: bytes, units: Units | None) -> bytes:
+    """The place of a key that is within its bounds."""
     if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-        raise key_problem(field + ".key", key)
-    return key
+        raise key_problem(field, key)
+    return key if units is None else units.placed(key)
 
 
-def _compare(field: str, compare: pb.Compare) -> Compare:
+def _compare(field: str, compare: pb.Compare, units: Units | None) -> Compare:
     _known(field, compare)
-    key = _txn_key(field, compare.key)
+    key = _place(field + ".key", compare.key, units)
     test = compare.WhichOneof("test")
     if test is None:
         raise DecodeError(field + ".test", "is required: revision or exists")
     return Compare(key, compare.revision if test == "revision" else NO_REVISION, compare.exists)
 
 
-def _step(field: str, step: pb.TxnOperation) -> Op:
+def _step(field: str, step: pb.TxnOperation, units: Units | None) -> Op:
     _known(field, step)
-    key = _txn_key(field, step.key)
+    key = _place(field + ".key", step.key, units)
     kind = step.WhichOneof("kind")
     if kind == "put":
         value, ttl_ms, if_revision, presence, return_previous = _put(field + ".put.", step.put)
@@ -360,7 +398,7 @@ def _step(field: str, step: pb.TxnOperation) -> Op:
     raise DecodeError(field + ".kind", "is required: one of get, put, delete, increment, touch")
 
 
-_DECODERS: dict[str, Callable[[int, pb.Operation, bytes], Op]] = {
+_DECODERS: dict[str, Callable[[int, pb.Operation, bytes, Units | None], Op]] = {
     "get": _decode_get,
     "put": _decode_put,
     "delete": _decode_delete,

@@ -1,5 +1,7 @@
 """One client operation, decoded: what routing, reads and the state machine work on.
 
+Its keys and ranges are places (holdfast/units.py): the keys themselves, unless the namespace is hashed.
+
 Invariant: an Op that `decoding.decode_operation` made is within all bounds; nothing behind it checks
 shapes again. One shape serves all kinds, as building it is on the path of every operation.
 """
@@ -64,6 +66,8 @@ class Op(NamedTuple):
         level, bound_ms, or_linearizable: reads; level is never 0.
         range: SCAN (its `from` already taken in) and deletes of a range.
         limit, keys_only: SCAN.
+        among: with range, hashed namespaces only: the keys that are meant of those in the range, as clients
+            know them. None: all.
     """
 
     sequence: int
@@ -85,6 +89,7 @@ class Op(NamedTuple):
     keys_only: bool = False
     sum: Sum | None = None
     txn: Transaction | None = None
+    among: KeyRange | None = None
 
     @property
     def is_write(self) -> bool:

@@ -15,7 +15,9 @@ import re
 from collections.abc import Callable
 
 from holdfast.errors import Reason
+from holdfast.keys import KeyRange
 from holdfast.types import Item
+from holdfast.units import is_among
 
 from holdfast_node import limits
 from holdfast_node.cache.buckets import HEADER, HEADER_BYTES, RECORD_OVERHEAD, counted_bytes
@@ -175,30 +177,39 @@ def write(space: Keyspace, op: Op) -> OpResult:
 
 def _delete_range(space: Keyspace, op: Op) -> OpResult:
     """Deletes up to 1000 keys of a range in one revision, one event a key in key order."""
-    span = op.range
-    assert span is not None, "only deletes of a range come here"
-    found_keys: list[tuple[bytes, bytes]] = []
-    more = False
-    for item in space.buckets.items(span.start, span.end):
-        if len(found_keys) == limits.DELETE_KEYS_MAX:
-            more = True
-            break
-        found_keys.append(item)
+    found_keys, following = _keys_meant(space, op)
+    more = bool(following)
     if more and not op.paged:
         return OpResult(
             int(Reason.TOO_MANY_KEYS),
-            message=f"the range holds more than {limits.DELETE_KEYS_MAX} keys: delete it with paged",
+            message=f"the range holds more than {limits.DELETE_KEYS_MAX} keys, or they stand among more than"
+            f" {limits.DELETE_LOOKS_MAX}: delete it with paged",
         )
     late = [key for key, record in found_keys if space.is_due(record)]
     if late:
         space.expire(late)
     gone = [item for item in found_keys if not space.is_due(item[1])]
+    # Where to go on is only news when others were looked at too: of a plain range what is left comes first.
+    goes_on = following if op.among is not None else b""
     if not gone:
-        return OpResult(more=more)
+        return OpResult(more=more, next=goes_on)
     space.revision = revision = space.revision + 1
     for key, record in gone:
         space.change(DELETED, key, revision, None, record)
-    return OpResult(0, revision, deleted=len(gone), more=more)
+    return OpResult(0, revision, deleted=len(gone), more=more, next=goes_on)
+
+
+def _keys_meant(space: Keyspace, op: Op) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The first keys that a range delete means, and where it was left off for its bounds; b'': nowhere."""
+    span, among = op.range, op.among
+    assert span is not None, "only deletes of a range come here"
+    meant: list[tuple[bytes, bytes]] = []
+    for looked, item in enumerate(space.buckets.items(span.start, span.end)):
+        if len(meant) == limits.DELETE_KEYS_MAX or looked == limits.DELETE_LOOKS_MAX:
+            return meant, item[0]
+        if among is None or is_among(item[0], among):
+            meant.append(item)
+    return meant, b""
 
 
 def _holds(compare: Compare, record: bytes | None) -> bool:
@@ -277,8 +288,9 @@ def read(space: Keyspace, op: Op, hide_expired_at: int | None) -> OpResult:
         return found(record, space.stamp_ms)
     assert op.range is not None, "reads are Get and Scan"
     page = scan(
-        space, op.range.start, op.range.end, op.limit, limits.SCAN_BYTES_MAX, op.keys_only, hide_expired_at
-    )
+        space, op.range.start, op.range.end, op.limit, limits.SCAN_BYTES_MAX, op.keys_only, hide_expired_at,
+        op.among,
+    )  # fmt: skip
     return OpResult(page=page)
 
 
@@ -290,15 +302,18 @@ def scan(
     bytes_max: int,
     keys_only: bool,
     hide_expired_at: int | None = None,
+    among: KeyRange | None = None,
 ) -> Page:
     """Keys of [start, end) in order, up to `items_max` or the item that reaches `bytes_max` of values."""
     items: list[Item] = []
     size = 0
     stamp_ms = space.stamp_ms
     for looked, (key, record) in enumerate(space.buckets.items(start, end)):
-        # Hidden keys count as looked at, so that a page costs what its bounds say.
-        if len(items) >= items_max or size >= bytes_max or looked >= 2 * limits.SCAN_ITEMS_MAX:
+        # Hidden keys and others count as looked at, so that a page costs what its bounds say.
+        if len(items) >= items_max or size >= bytes_max or looked >= limits.SCAN_LOOKS_MAX:
             return Page(tuple(items), key)
+        if among is not None and not is_among(key, among):
+            continue
         _, revision, deadline_ms = _unpack(record)
         if hide_expired_at is not None and 0 < deadline_ms <= hide_expired_at:
             continue

@@ -42,6 +42,7 @@ class OpResult(NamedTuple):
         message: for a person, with `error`.
         field: INVALID and failed steps: the field at fault, dotted.
         retry_after_ms: BUSY: wait this long.
+        next: with `more`, where known: what comes before this place is done.
     """
 
     error: int = 0
@@ -56,6 +57,7 @@ class OpResult(NamedTuple):
     message: str = ""
     field: str = ""
     retry_after_ms: int = 0
+    next: bytes = b""
 
 
 _new = tuple.__new__
@@ -66,7 +68,7 @@ _AFTER_TTL = tuple(OpResult())[5:]
 def done(revision: int) -> OpResult:
     """A success with a revision and nothing more: what most writes answer.
 
-    The named tuple's own constructor fills twelve fields by default values, at twice the cost.
+    The named tuple's own constructor fills thirteen fields by default values, at twice the cost.
     """
     return _new(OpResult, (0, revision, *_REST))
 

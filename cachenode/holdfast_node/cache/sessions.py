@@ -191,7 +191,8 @@ class Sessions:
             if held > REPEAT_VALUE_BYTES_MAX or session.values + held > REPEAT_SESSION_VALUE_BYTES_MAX:
                 kept = not_kept(result.revision)
             else:
-                kept = result
+                # Where to go on is a hint that snapshots leave out, so no replica may answer it again.
+                kept = result._replace(next=b"") if result.next else result
                 session.values += held
                 self.byte_count += held
         applied = session.applied if not session.shared else session.own()

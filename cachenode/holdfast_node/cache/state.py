@@ -193,7 +193,9 @@ class State:
         self._sessions.forget_late(space.stamp_ms)
         if opened.kind == commands.BATCH:
             parts: Sequence[Sequence[Op | DecodeError]]
-            parts = decoded if decoded is not None else commands.decode_writes(entry, opened.runs)
+            parts = (
+                decoded if decoded is not None else commands.decode_writes(entry, opened.runs, opened.units)
+            )
             results = [self._apply_run(run, ops) for run, ops in zip(opened.runs, parts, strict=True)]
         elif opened.kind in _VERDICTS:
             results = self._apply_verdict(opened, place)
@@ -256,7 +258,7 @@ class State:
     def _apply_operation(self, op: Op | DecodeError) -> OpResult:
         """A write without a session."""
         if isinstance(op, DecodeError):
-            return OpResult(int(Reason.INVALID), message=op.message, field=op.field)
+            return OpResult(int(op.reason), message=op.message, field=op.field)
         stamp_ms = self._space.stamp_ms
         if not stamp_ms <= op.not_after <= stamp_ms + limits.NOT_AFTER_AHEAD_MS_MAX:
             return _untimely(op, stamp_ms)

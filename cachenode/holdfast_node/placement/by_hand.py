@@ -34,25 +34,47 @@ class Desk:
 
     def split_at(self, group: int, key: bytes) -> Shape | Refusal:
         """In two at `key`, with which the right part begins."""
+        if self._is_hashed(group):
+            return Refusal(
+                Reason.INVALID,
+                f"shard {group} is of a hashed namespace, which no key parts: name a place (`--at-hash`), or"
+                " halve it (`--middle`, `--by-load`)",
+                "key",
+            )
+        return self._split_at(group, key, "key")
+
+    def split_at_place(self, group: int, place: bytes) -> Shape | Refusal:
+        """In two at a place of the hash space, with which the right part begins."""
+        if group in self._content.shards and not self._is_hashed(group):
+            message = f"shard {group} is not of a hashed namespace: name a key (`--at`)"
+            return Refusal(Reason.INVALID, message, "place")
+        return self._split_at(group, place, "place")
+
+    def _is_hashed(self, group: int) -> bool:
+        row = self._content.shards.get(group)
+        return row is not None and self._content.namespaces[row.namespace].hashed
+
+    def _split_at(self, group: int, cut: bytes, field: str) -> Shape | Refusal:
         row = self._shard(group, Kind.SPLIT)
         if isinstance(row, Refusal):
             return row
-        if key not in KeyRange(row.start, row.end) or key == row.start:
+        shown = _place(cut) if self._is_hashed(group) else repr(cut)
+        if cut not in KeyRange(row.start, row.end) or cut == row.start:
             return Refusal(
                 Reason.INVALID,
-                f"{key!r} does not lie inside shard {group}, which is {_range(row)}: the cut must be after"
-                " its first key and before its end",
-                "key",
+                f"{shown} does not lie inside shard {group}, which is {self._range(row)}: the cut must be"
+                " after its beginning and before its end",
+                field,
             )
-        problem = cut_problem(self._content.namespaces[row.namespace], key)
+        problem = cut_problem(self._content.namespaces[row.namespace], cut)
         if problem is not None:
-            return problem._replace(field="key")
+            return problem._replace(field=field)
         left = self._led_as_now(row)
         others = [node for node in row.replicas if node != left[0] and self._loads.node(node).is_up]
         # The right part is led by another node, so that both have it easier.
         first = (others or left)[0]
         right = (first, *(node for node in row.replicas if node != first))
-        return self._judged(Kind.SPLIT, (group,), (Part(row.start, key, left), Part(key, row.end, right)))
+        return self._judged(Kind.SPLIT, (group,), (Part(row.start, cut, left), Part(cut, row.end, right)))
 
     def split_middle(self, group: int) -> Shape | Refusal:
         """In two parts of about the same bytes."""
@@ -63,10 +85,10 @@ class Desk:
             return Refusal(
                 Reason.INVALID,
                 f"shard {group} has {load.keys} keys of {load.bytes} bytes, which no cut parts: they are"
-                " one unit, or too few; name a key with `--at`",
+                " one unit, or too few; name a key with `--at`, or a place with `--at-hash`",
                 "middle",
             )
-        return self.split_at(group, load.middle)
+        return self._split_at(group, load.middle, "middle")
 
     def split_by_load(self, group: int) -> Shape | Refusal:
         """In two parts of about the same load."""
@@ -86,7 +108,7 @@ class Desk:
                 " load parts: try `--middle`",
                 "by_load",
             )
-        return self.split_at(group, load.middle_by_load)
+        return self._split_at(group, load.middle_by_load, "by_load")
 
     # ---- merge -----------------------------------------------------------------------------------------
 
@@ -197,6 +219,11 @@ class Desk:
             )
         return load
 
+    def _range(self, row: ShardRow) -> str:
+        hashed = self._content.namespaces[row.namespace].hashed
+        start, end = (_place(b) if hashed else repr(b) for b in (row.start, row.end))
+        return f"[{start}, {end})" if row.end else f"[{start}, to the last key]"
+
     def _led_as_now(self, row: ShardRow) -> tuple[int, ...]:
         load = self._loads.shards.get(row.group)
         leader = load.leader if load is not None and load.leader in row.replicas else row.replicas[0]
@@ -207,5 +234,5 @@ class Desk:
         return judge(self._content, shape, self._now_ms) or shape
 
 
-def _range(row: ShardRow) -> str:
-    return f"[{row.start!r}, {row.end!r})" if row.end else f"[{row.start!r}, to the last key]"
+def _place(cut: bytes) -> str:
+    return f"place {cut.hex() or '0'}"

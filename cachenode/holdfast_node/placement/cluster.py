@@ -13,10 +13,10 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from holdfast.errors import Reason
+from holdfast.units import Units
 
 from holdfast_node.cache.policy import Eviction
 from holdfast_node.limits import BUDGET_BYTES_DEFAULT, MIB
-from holdfast_node.placement.units import Units
 
 WEIGHT_USUAL = 100
 REPLICAS_USUAL = 3
@@ -99,6 +99,11 @@ class Namespace(NamedTuple):
     @property
     def units(self) -> Units:
         return Units(self.unit_parts, self.unit_separator, self.hashed)
+
+    @property
+    def hashed_by(self) -> Units | None:
+        """Its units, if it is hashed: what its shards' entries and replicas say."""
+        return self.units if self.hashed else None
 
 
 class ShardRow(NamedTuple):

@@ -204,7 +204,10 @@ class Conductor:
             return talk.UnsealOrder(plan.id, step.group)
         if isinstance(step, reshape.AskCopy):
             rate = self._replica.state.planning.copy_bytes_per_s
-            return talk.CopyOrder(plan.id, plan.namespace, step.target, step.source, step.from_nodes, rate)
+            units = self._replica.state.namespaces[plan.namespace].hashed_by
+            return talk.CopyOrder(
+                plan.id, plan.namespace, step.target, step.source, step.from_nodes, rate, units
+            )
         assert isinstance(step, reshape.AskSnapshot), f"{step} is no order"
         return talk.SnapshotOrder(step.group)
 
@@ -296,14 +299,15 @@ class Conductor:
         A node that lost its replicas is another node (identity.py), so whoever reports without the replica
         never had it.
         """
+        held = {node: {r.group for r in heard.report.replicas} for node, heard in self.heard.items()}
         for row in self._replica.state.shards.values():
             if row.plan:
                 continue
             for node in row.replicas:
-                heard = self.heard.get(node)
-                if heard is not None and all(known.group != row.group for known in heard.report.replicas):
+                if node in held and row.group not in held[node]:
                     target = Target(row.group, row.start, row.end, row.replicas)
-                    yield node, talk.CreateOrder(row.namespace, target)
+                    units = self._replica.state.namespaces[row.namespace].hashed_by
+                    yield node, talk.CreateOrder(row.namespace, target, units)
 
     def loads(self) -> Loads:
         """All reports, as the planners want them."""
@@ -320,7 +324,7 @@ class Conductor:
                         node, r.keys, r.size_bytes, r.operations_per_s,
                         (r.middle and units.align(r.middle, keys)) or b"",
                         (r.middle_by_load and units.align(r.middle_by_load, keys)) or b"",
-                        r.hot_key or None, r.has_quorum,
+                        (r.hot_key and units.key_at(r.hot_key)) or None, r.has_quorum,
                     )  # fmt: skip
         for group, row in state.shards.items():
             for node in row.replicas:

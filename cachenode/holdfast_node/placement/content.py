@@ -68,7 +68,8 @@ class Content:
     def entry(self, row: ShardRow) -> Shard:
         """A shard as clients know it."""
         replicas = tuple(Replica(node, self.nodes[node].address) for node in row.replicas)
-        return Shard(row.namespace, KeyRange(row.start, row.end), row.group, row.epoch, replicas, 0)
+        units = self.namespaces[row.namespace].hashed_by
+        return Shard(row.namespace, KeyRange(row.start, row.end), row.group, row.epoch, replicas, 0, units)
 
     def step_epoch(self) -> int:
         """What map news carry has changed."""

@@ -36,9 +36,9 @@ class ShardLoad(NamedTuple):
     Attributes:
         leader: node id; 0: not known.
         bytes: counted as len(key) + len(value) + 64, on each of its replicas.
-        middle, middle_by_load: keys that part it into halves of about the same bytes and load, aligned to
+        middle, middle_by_load: places that part it into halves of about the same bytes and load, aligned to
             units; b'': there is none.
-        hot_key: one key takes so much of the load that no cut halves it.
+        hot_key: one key takes so much of the load that no cut halves it; as clients know it.
         has_quorum: its leader is confirmed by a majority.
     """
 

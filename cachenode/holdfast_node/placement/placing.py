@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from holdfast.errors import Reason
+from holdfast.units import even_cuts
 
 from holdfast_node.placement.cluster import Namespace, Node, Refusal, ids
 from holdfast_node.placement.commands import CreateNamespace
@@ -18,7 +19,6 @@ from holdfast_node.placement.loads import Loads
 from holdfast_node.placement.namespaces import creation_problem
 from holdfast_node.placement.outlook import SHARD_BYTES, Outlook
 from holdfast_node.placement.shape import Part
-from holdfast_node.placement.units import even_cuts
 
 
 def crowding(nodes: Mapping[int, Node], replicas: Iterable[int]) -> tuple[int, int]:

@@ -202,7 +202,7 @@ def _ask(source: Source, facts: Facts, what: type[AskAbort | AskUnseal]) -> Next
 
 
 def _retire(plan: Plan, facts: Facts) -> Next:
-    steps: list[Step] = []
+    steps: dict[int, Step] = {}  # by node: one snapshot at a time, as it serves meanwhile
     waiting: list[str] = []
     for target in plan.targets:
         if target.group in facts.superseded:
@@ -213,11 +213,13 @@ def _retire(plan: Plan, facts: Facts) -> Next:
                 continue
             waiting.append(f"{target.group} on node {node}")
             if known is not None:
-                steps.append(AskSnapshot(node, target.group))
+                steps.setdefault(node, AskSnapshot(node, target.group))
     if not waiting:
         return Next((Advance(Phase.DONE),), "done")
-    steps += _copies_to_start(plan, facts)
-    return Next(tuple(steps), "waits for the replicas to stand on their own: " + ", ".join(waiting))
+    return Next(
+        (*steps.values(), *_copies_to_start(plan, facts)),
+        "waits for the replicas to stand on their own: " + ", ".join(waiting),
+    )
 
 
 # ---- what is known -------------------------------------------------------------------------------------

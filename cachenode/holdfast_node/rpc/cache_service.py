@@ -17,6 +17,7 @@ from holdfast.errors import HoldfastError, Reason, error
 from holdfast.shardmap import Shard as MapEntry
 from holdfast.token import Token
 from holdfast.types import Level, Outcome
+from holdfast.units import Units
 from holdfast.v1 import cache_pb2 as pb
 
 from holdfast_node import limits
@@ -125,6 +126,7 @@ class CacheService:
             deleted=result.deleted,
             more=result.more,
             previous=result.value,
+            next=result.next,
         )
 
     async def compare_and_set(
@@ -160,7 +162,7 @@ class CacheService:
         if isinstance(done, pb.ScanResponse):
             return done
         header, result = done
-        return pb.ScanResponse(header=header, page=convert.page_message(result))
+        return pb.ScanResponse(header=header, page=result)
 
     async def txn(self, request: pb.TxnRequest, context: Any) -> pb.TxnResponse:
         namespace, operation = convert.txn_operation(request)
@@ -173,7 +175,7 @@ class CacheService:
     async def _unary(
         self, method: str, request: Any, context: Any, namespace: str, operation: pb.Operation, response: Any
     ) -> Any:
-        """(Header, OpResult) of a call answered here, or the whole response of another node."""
+        """(Header, OpResult or page) of a call answered here, or the whole response of another node."""
         remaining = context.time_remaining()
         timeout_s = limits.TIMEOUT_MS_DEFAULT / 1000 if remaining is None else remaining
         timeout_s = min(timeout_s, limits.TIMEOUT_MS_MAX / 1000)
@@ -181,10 +183,13 @@ class CacheService:
         is_write = operation.WhichOneof("kind") not in {"get", "scan"}
         if is_write:
             operation.not_after_ms = _PROVISIONAL_NOT_AFTER
-        op = _decoded(operation.SerializeToString())
         may_forward = not was_forwarded(context.invocation_metadata())
         patient_until = min(deadline, self._served.now() + RESHAPE_PATIENCE_S)
         while True:
+            # Each time by the map of this turn, as it is routed by that.
+            units = self._served.routing.hashed_by(namespace)
+            convert.say_places(operation, units)
+            op = _decoded(operation.SerializeToString(), units)
             shard = self._served.routing.locate_operation(namespace, op, whole=op.kind != SCAN)
             try:
                 if isinstance(shard, HoldfastError):
@@ -251,14 +256,16 @@ class CacheService:
             if not future.done():
                 future.set_result((outcome, applied_index))
 
-        shard.write(b"", 0, [data], [_decoded(data)], deadline, done)
+        shard.write(b"", 0, [data], [_decoded(data, shard.entry.units)], deadline, done)
         outcome, applied_index = await future
         self._served.traffic.writes += 1
         if isinstance(outcome, HoldfastError):
             raise outcome
         return self._header(shard, 0, applied_index, None), _success(outcome[0])
 
-    async def _read(self, shard: Shard, op: Op, request: Any, deadline: float) -> tuple[pb.Header, OpResult]:
+    async def _read(
+        self, shard: Shard, op: Op, request: Any, deadline: float
+    ) -> tuple[pb.Header, OpResult | pb.ScanPage]:
         token: Token | None = None
         if op.level == Level.SESSION:
             token = convert.token_of(request.token, self._served.cluster_id)
@@ -274,7 +281,8 @@ class CacheService:
         if isinstance(answer, HoldfastError):
             raise answer
         header = self._header(shard, answer.level, answer.applied_index, answer.age_ms)
-        return header, _success(answer.results[0])
+        result = _success(answer.results[0])
+        return header, result if op.kind != SCAN else convert.page_message(result, shard.entry.units)
 
     def _header(self, shard: Shard, level: int, applied_index: int, age_ms: int | None) -> pb.Header:
         served = self._served
@@ -296,11 +304,11 @@ def _passes(problem: HoldfastError, shard: Shard | HoldfastError) -> bool:
     return problem.reason is Reason.WRONG_SHARD or (problem.reason is Reason.BUSY and shard.moved is not None)
 
 
-def _decoded(data: bytes) -> Op:
+def _decoded(data: bytes, units: Units | None) -> Op:
     try:
-        return decode_operation(data)
+        return decode_operation(data, units)
     except DecodeError as problem:
-        raise convert.invalid(problem.field, problem.message) from None
+        raise convert.refusal_of(problem) from None
 
 
 def _success(result: OpResult | HoldfastError) -> OpResult:

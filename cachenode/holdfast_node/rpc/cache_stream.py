@@ -181,7 +181,10 @@ class CacheStream:
         if refusal is not None:
             self._refuse_frame(len(data), raw.operations, refusal)
         elif raw.operations:
-            ops = convert.operations_of(data, raw)
+            # By the map of this turn, by which they are also routed: placed so they cannot reach a shard of
+            # other units.
+            units = served.routing.hashed_by(raw.namespace or DEFAULT_NAMESPACE)
+            ops = convert.operations_of(data, raw, units)
             self._dispatch(raw, ops, self._opened(len(data), len(raw.operations)))
 
     def _greet(self, raw: private.RawStreamRequest) -> HoldfastError | None:
@@ -244,8 +247,7 @@ class CacheStream:
         parts: dict[int, Part] = {}
         for data, op in zip(raw.operations, ops, strict=True):
             if isinstance(op, DecodeError):
-                refusal = convert.invalid(op.field, op.message)
-                self._refuse(frame, convert.sequences_of((data,)), refusal)
+                self._refuse(frame, convert.sequences_of((data,)), convert.refusal_of(op))
                 continue
             part = only or self._part(parts, namespace, op, frame)
             if part is None:
@@ -395,6 +397,8 @@ class CacheStream:
 
     def _encode_results(self, reply: Reply, answers: pb.Answers, outcome: Outcomes, room: int) -> int:
         results, add_result, traffic = answers.results, convert.add_result, self._served.traffic
+        assert reply.shard is not None, "a result has a shard"
+        units = reply.shard.entry.units
         size = 0
         begin = at = reply.at
         for at in range(begin, len(outcome)):
@@ -408,7 +412,7 @@ class CacheStream:
                 results.add(sequence=op[0], revision=result[1], value=value, ttl_ms=result[4])
                 size += 24 if value is None else 24 + len(value)
             else:
-                size += add_result(results, op[0], result)
+                size += add_result(results, op[0], result, units)
                 if result[0]:
                     traffic.failed(result[0])
             if size >= room:

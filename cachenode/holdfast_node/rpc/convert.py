@@ -4,6 +4,10 @@ One validator, in two layers: `cache.decoding.decode_operation` says whether one
 (streams and unary calls alike), this module says the same of what stands around it: keys given as text,
 namespaces, tokens, frames. Pure: no clock, network, files.
 
+Clients speak of keys, everything behind this of places (holdfast/units.py). On the way in the decoder places
+them; on the way out a page's items and an event get their keys back here. `units`: of the hashed namespace
+that it is about; None: it is not hashed.
+
 Invariant: nothing here raises but HoldfastError, whatever the bytes.
 """
 
@@ -19,17 +23,19 @@ from holdfast.keys import DEFAULT_NAMESPACE, KeyRange
 from holdfast.shardmap import Replica, Shard, ShardMap
 from holdfast.token import BadTokenError, Token, TokenEntry
 from holdfast.types import EventKind, Outcome
+from holdfast.units import Units
 from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1 import types_pb2 as types
 
 from holdfast_node import limits
 from holdfast_node.cache.bounds import DecodeError
+from holdfast_node.cache.commands import units_message, units_of
 from holdfast_node.cache.decoding import decode_each, decode_operation, decode_operations
 from holdfast_node.cache.history import Event
 from holdfast_node.cache.op import Op
 from holdfast_node.cache.results import OpResult
 from holdfast_node.v1 import frame_pb2 as private
-from holdfast_node.watch_hub import WatchSlice
+from holdfast_node.watch_hub import Encode, WatchSlice
 
 # A unary call has no session, so its operation's sequence names nothing.
 UNARY_SEQUENCE = 1
@@ -46,6 +52,11 @@ _REASON_TEXT = {
 def invalid(field: str, message: str) -> HoldfastError:
     """The refusal of a field; `message` goes on where the field's name ends."""
     return error(Reason.INVALID, f"{field} {message}".lstrip(), field=field)
+
+
+def refusal_of(problem: DecodeError) -> HoldfastError:
+    """The error of an operation that the decoder does not let through."""
+    return error(problem.reason, f"{problem.field} {problem.message}".lstrip(), field=problem.field)
 
 
 # ---- errors -----------------------------------------------------------------------
@@ -109,11 +120,12 @@ def shard_message(shard: Shard) -> types.Shard:
         epoch=shard.epoch,
         replicas=map(replica_message, shard.replicas),
         leader=shard.leader,
+        units=None if shard.units is None else units_message(shard.units),
     )
 
 
 def shard_of(message: types.Shard) -> Shard:
-    """The map entry of its wire form."""
+    """The map entry of its wire form. Raises ValueError."""
     return Shard(
         message.namespace,
         KeyRange(message.start, message.end),
@@ -121,6 +133,7 @@ def shard_of(message: types.Shard) -> Shard:
         message.epoch,
         tuple(Replica(replica.node, replica.address) for replica in message.replicas),
         message.leader,
+        units_of(message.units) if message.HasField("units") else None,
     )
 
 
@@ -165,7 +178,7 @@ def token_message(cluster_id: str, entry: TokenEntry) -> types.Token:
 # ---- results ----------------------------------------------------------------------
 
 
-def add_result(results: Any, sequence: int, result: OpResult) -> int:
+def add_result(results: Any, sequence: int, result: OpResult, units: Units | None = None) -> int:
     """Appends a result to a repeated field of Result; returns about how many bytes it takes."""
     failed, revision, value, number, ttl_ms, deleted, more, page, txn, *_ = result
     if failed:
@@ -183,6 +196,7 @@ def add_result(results: Any, sequence: int, result: OpResult) -> int:
                 ttl_ms=ttl_ms,
                 deleted=deleted,
                 more=more,
+                next=result.next,
             )
         else:
             results.add(sequence=sequence, revision=revision, value=value, ttl_ms=ttl_ms)
@@ -191,7 +205,8 @@ def add_result(results: Any, sequence: int, result: OpResult) -> int:
     if page is not None:
         add = added.page.items.add
         for item in page.items:
-            add(key=item.key, value=item.value, revision=item.revision, ttl_ms=item.ttl_ms)
+            key = item.key if units is None else units.key_at(item.key)
+            add(key=key, value=item.value, revision=item.revision, ttl_ms=item.ttl_ms)
         added.page.next = page.next
         added.page.SetInParent()
     if txn is not None:
@@ -206,10 +221,10 @@ def key_value(key: bytes, result: OpResult) -> pb.KeyValue:
     return pb.KeyValue(key=key, value=result.value or b"", revision=result.revision, ttl_ms=result.ttl_ms)
 
 
-def page_message(result: OpResult) -> pb.ScanPage:
+def page_message(result: OpResult, units: Units | None = None) -> pb.ScanPage:
     """The wire form of what a Scan found."""
     holder = pb.Answers()
-    add_result(holder.results, 0, result)
+    add_result(holder.results, 0, result, units)
     return holder.results[0].page
 
 
@@ -300,6 +315,16 @@ def txn_operation(request: pb.TxnRequest) -> tuple[str, pb.Operation]:
     return request.namespace or DEFAULT_NAMESPACE, operation
 
 
+def say_places(operation: pb.Operation, units: Units | None) -> None:
+    """In a hashed namespace a unary scan or delete that names no places is about all of them."""
+    if units is None:
+        return
+    if operation.HasField("scan"):
+        operation.scan.range.places.SetInParent()
+    elif operation.HasField("delete") and operation.delete.HasField("range"):
+        operation.delete.range.places.SetInParent()
+
+
 # ---- frames -----------------------------------------------------------------------
 
 
@@ -311,13 +336,15 @@ def frame_of(data: bytes) -> private.RawStreamRequest:
         raise invalid("", "the bytes are not a holdfast.v1.StreamRequest") from None
 
 
-def operations_of(data: bytes, frame: private.RawStreamRequest) -> list[Op | DecodeError]:
+def operations_of(
+    data: bytes, frame: private.RawStreamRequest, units: Units | None = None
+) -> list[Op | DecodeError]:
     """The operations of a frame that `frame_of` opened, decoded and validated."""
     try:
         messages = pb.StreamRequest.FromString(data).operations
     except WireError:
-        return decode_each(frame.operations)
-    return decode_operations(messages, frame.operations)
+        return decode_each(frame.operations, units)
+    return decode_operations(messages, frame.operations, units)
 
 
 def frame_problem(size_bytes: int, frame: private.RawStreamRequest) -> HoldfastError | None:
@@ -370,15 +397,20 @@ def watch_request_of(data: bytes) -> pb.WatchRequest:
         raise invalid("", "the bytes are not a holdfast.v1.WatchRequest") from None
 
 
-def watch_range(start: pb.WatchStart) -> KeyRange:
-    """The keys to watch; checked as a scan's are. Raises INVALID."""
+def watch_range(start: pb.WatchStart, units: Units | None = None) -> tuple[KeyRange, KeyRange | None]:
+    """The places to watch, and which keys there are meant (None: all); checked as a scan's are.
+
+    Raises HoldfastError.
+    """
     scan = pb.Operation(sequence=UNARY_SEQUENCE, scan=pb.Scan(range=start.range))
+    say_places(scan, units)
     try:
-        found = decode_operation(scan.SerializeToString()).range
+        found = decode_operation(scan.SerializeToString(), units)
     except DecodeError as problem:
-        raise invalid(problem.field.replace("scan.", "start.", 1), problem.message) from None
-    assert found is not None, "a scan has a range"
-    return found
+        field = problem.field.replace("scan.", "start.", 1)
+        raise refusal_of(DecodeError(field, problem.message, problem.reason)) from None
+    assert found.range is not None, "a scan has a range"
+    return found.range, found.among
 
 
 def watch_point(start: pb.WatchStart) -> tuple[int, int] | None:
@@ -387,6 +419,15 @@ def watch_point(start: pb.WatchStart) -> tuple[int, int] | None:
         return None
     point: pb.WatchPoint = getattr(start, "from")  # a word of Python's
     return point.group, point.revision
+
+
+def event_encoder(units: Units | None) -> Encode:
+    """What encodes the events of a shard."""
+    if units is None:
+        return event_bytes
+    return lambda event, with_previous, keys_only: event_bytes(
+        event._replace(key=units.key_at(event.key)), with_previous, keys_only
+    )
 
 
 def event_bytes(event: Event, with_previous: bool, keys_only: bool) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from holdfast.errors import HoldfastError, Reason, error
+from holdfast.errors import HoldfastError, error
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica
 from holdfast.shardmap import Shard as MapEntry
@@ -63,11 +63,13 @@ def _split_asked(desk: Desk, request: pb.SplitShardRequest) -> Shape | Refusal:
     where = request.WhichOneof("where")
     if where == "key":
         return desk.split_at(request.group, request.key)
+    if where == "place":
+        return desk.split_at_place(request.group, request.place)
     if where == "by_load" and request.by_load:
         return desk.split_by_load(request.group)
     if where == "middle" and request.middle:
         return desk.split_middle(request.group)
-    raise convert.invalid("where", "is required: a key, middle or by_load")
+    raise convert.invalid("where", "is required: a key, a place, middle or by_load")
 
 
 def plan_message(content: Content, plan: Plan, progress: str = "") -> pb.Plan:
@@ -94,9 +96,11 @@ def _shard(
 
     row = content.shards.get(group)
     addressed = tuple(Replica(node, address(node)) for node in replicas)
+    known = content.namespaces.get(namespace)
     entry = MapEntry(
-        namespace, KeyRange(start, end), group, row.epoch if row is not None else 0, addressed, 0
-    )
+        namespace, KeyRange(start, end), group, row.epoch if row is not None else 0, addressed, 0,
+        known.hashed_by if known is not None else None,
+    )  # fmt: skip
     return convert.shard_message(entry)
 
 
@@ -149,12 +153,6 @@ def namespace_asked(message: pb.Namespace) -> Namespace:
     """The namespace that somebody asks for. Raises HoldfastError."""
     if len(message.unit_separator) > 1:
         raise convert.invalid("namespace.unit_separator", "is one byte, or empty for '/'")
-    if message.hashed:
-        raise error(
-            Reason.INVALID,
-            "hashed namespaces are not available in this version: create it without `hashed`",
-            field="namespace.hashed",
-        )
     usual = Namespace(message.name)
     return Namespace(
         message.name,

@@ -132,15 +132,17 @@ class WatchStream:
             raise error(Reason.BUSY, message)
         if self._served.closing:
             raise error(Reason.STOPPED, "the node is shutting down")
-        keys = convert.watch_range(start)
-        shard = self._served.routing.locate_range(start.namespace or DEFAULT_NAMESPACE, keys)
+        routing, namespace = self._served.routing, start.namespace or DEFAULT_NAMESPACE
+        places, among = convert.watch_range(start, routing.hashed_by(namespace))
+        shard = routing.locate_range(namespace, places)
         if isinstance(shard, HoldfastError):
             raise shard
         watch = _Watch(number, shard)
         watch.watcher = shard.hub.subscribe(
-            keys,
+            places,
             lambda part: self._deliver(watch, part),
             point=convert.watch_point(start),
+            among=among,
             or_snapshot=start.or_snapshot,
             with_previous=start.with_previous,
             keys_only=start.keys_only,

@@ -23,41 +23,42 @@ _sym_db = _symbol_database.Default()
 
 
 from holdfast.v1 import cache_pb2 as holdfast_dot_v1_dot_cache__pb2
+from holdfast.v1 import types_pb2 as holdfast_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eholdfast_node/v1/command.proto\x12\x10holdfast_node.v1\x1a\x17holdfast/v1/cache.proto\",\n\x05\x42\x61tch\x12#\n\x04runs\x18\x01 \x03(\x0b\x32\x15.holdfast_node.v1.Run\"B\n\x03Run\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x16\n\x0e\x61nswered_below\x18\x02 \x01(\x04\x12\x12\n\noperations\x18\x03 \x03(\x0c\"\x1c\n\x0cTouchSamples\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\"\x1a\n\x06\x45xpire\x12\x10\n\x08keys_max\x18\x01 \x01(\r\"\x19\n\x05\x45vict\x12\x10\n\x08keys_max\x18\x01 \x01(\r\"{\n\x06Policy\x12\x14\n\x0c\x62udget_bytes\x18\x01 \x01(\x04\x12,\n\x08\x65viction\x18\x02 \x01(\x0e\x32\x1a.holdfast_node.v1.Eviction\x12\x16\n\x0ehistory_events\x18\x03 \x01(\x04\x12\x15\n\rhistory_bytes\x18\x04 \x01(\x04\"\x7f\n\x04Seal\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x0f\n\x07\x64\x65\x63ides\x18\x02 \x01(\x08\x12)\n\x07targets\x18\x03 \x03(\x0b\x32\x18.holdfast_node.v1.Target\x12-\n\x06others\x18\x04 \x03(\x0b\x32\x1d.holdfast_node.v1.OtherSource\"E\n\x06Target\x12\r\n\x05group\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x0c\x12\x10\n\x08replicas\x18\x04 \x03(\x04\"9\n\x0bOtherSource\x12\r\n\x05group\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\"\x15\n\x05\x41\x62ort\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"\x16\n\x06Unseal\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"<\n\rReadableBatch\x12+\n\x04runs\x18\x01 \x03(\x0b\x32\x1d.holdfast_node.v1.ReadableRun\"E\n\x0bReadableRun\x12*\n\noperations\x18\x03 \x03(\x0b\x32\x16.holdfast.v1.OperationJ\x04\x08\x01\x10\x02J\x04\x08\x02\x10\x03*N\n\x08\x45viction\x12\x18\n\x14\x45VICTION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45VICTION_CLOCK\x10\x01\x12\x14\n\x10\x45VICTION_NOEVICT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eholdfast_node/v1/command.proto\x12\x10holdfast_node.v1\x1a\x17holdfast/v1/cache.proto\x1a\x17holdfast/v1/types.proto\"O\n\x05\x42\x61tch\x12#\n\x04runs\x18\x01 \x03(\x0b\x32\x15.holdfast_node.v1.Run\x12!\n\x05units\x18\x02 \x01(\x0b\x32\x12.holdfast.v1.Units\"B\n\x03Run\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x16\n\x0e\x61nswered_below\x18\x02 \x01(\x04\x12\x12\n\noperations\x18\x03 \x03(\x0c\"\x1c\n\x0cTouchSamples\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\"\x1a\n\x06\x45xpire\x12\x10\n\x08keys_max\x18\x01 \x01(\r\"\x19\n\x05\x45vict\x12\x10\n\x08keys_max\x18\x01 \x01(\r\"{\n\x06Policy\x12\x14\n\x0c\x62udget_bytes\x18\x01 \x01(\x04\x12,\n\x08\x65viction\x18\x02 \x01(\x0e\x32\x1a.holdfast_node.v1.Eviction\x12\x16\n\x0ehistory_events\x18\x03 \x01(\x04\x12\x15\n\rhistory_bytes\x18\x04 \x01(\x04\"\x7f\n\x04Seal\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x0f\n\x07\x64\x65\x63ides\x18\x02 \x01(\x08\x12)\n\x07targets\x18\x03 \x03(\x0b\x32\x18.holdfast_node.v1.Target\x12-\n\x06others\x18\x04 \x03(\x0b\x32\x1d.holdfast_node.v1.OtherSource\"E\n\x06Target\x12\r\n\x05group\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x0c\x12\x10\n\x08replicas\x18\x04 \x03(\x04\"9\n\x0bOtherSource\x12\r\n\x05group\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\"\x15\n\x05\x41\x62ort\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"\x16\n\x06Unseal\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"B\n\rReadableBatch\x12+\n\x04runs\x18\x01 \x03(\x0b\x32\x1d.holdfast_node.v1.ReadableRunJ\x04\x08\x02\x10\x03\"E\n\x0bReadableRun\x12*\n\noperations\x18\x03 \x03(\x0b\x32\x16.holdfast.v1.OperationJ\x04\x08\x01\x10\x02J\x04\x08\x02\x10\x03*N\n\x08\x45viction\x12\x18\n\x14\x45VICTION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45VICTION_CLOCK\x10\x01\x12\x14\n\x10\x45VICTION_NOEVICT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast_node.v1.command_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVICTION']._serialized_start=840
-  _globals['_EVICTION']._serialized_end=918
-  _globals['_BATCH']._serialized_start=77
-  _globals['_BATCH']._serialized_end=121
-  _globals['_RUN']._serialized_start=123
-  _globals['_RUN']._serialized_end=189
-  _globals['_TOUCHSAMPLES']._serialized_start=191
-  _globals['_TOUCHSAMPLES']._serialized_end=219
-  _globals['_EXPIRE']._serialized_start=221
-  _globals['_EXPIRE']._serialized_end=247
-  _globals['_EVICT']._serialized_start=249
-  _globals['_EVICT']._serialized_end=274
-  _globals['_POLICY']._serialized_start=276
-  _globals['_POLICY']._serialized_end=399
-  _globals['_SEAL']._serialized_start=401
-  _globals['_SEAL']._serialized_end=528
-  _globals['_TARGET']._serialized_start=530
-  _globals['_TARGET']._serialized_end=599
-  _globals['_OTHERSOURCE']._serialized_start=601
-  _globals['_OTHERSOURCE']._serialized_end=658
-  _globals['_ABORT']._serialized_start=660
-  _globals['_ABORT']._serialized_end=681
-  _globals['_UNSEAL']._serialized_start=683
-  _globals['_UNSEAL']._serialized_end=705
-  _globals['_READABLEBATCH']._serialized_start=707
-  _globals['_READABLEBATCH']._serialized_end=767
-  _globals['_READABLERUN']._serialized_start=769
-  _globals['_READABLERUN']._serialized_end=838
+  _globals['_EVICTION']._serialized_start=906
+  _globals['_EVICTION']._serialized_end=984
+  _globals['_BATCH']._serialized_start=102
+  _globals['_BATCH']._serialized_end=181
+  _globals['_RUN']._serialized_start=183
+  _globals['_RUN']._serialized_end=249
+  _globals['_TOUCHSAMPLES']._serialized_start=251
+  _globals['_TOUCHSAMPLES']._serialized_end=279
+  _globals['_EXPIRE']._serialized_start=281
+  _globals['_EXPIRE']._serialized_end=307
+  _globals['_EVICT']._serialized_start=309
+  _globals['_EVICT']._serialized_end=334
+  _globals['_POLICY']._serialized_start=336
+  _globals['_POLICY']._serialized_end=459
+  _globals['_SEAL']._serialized_start=461
+  _globals['_SEAL']._serialized_end=588
+  _globals['_TARGET']._serialized_start=590
+  _globals['_TARGET']._serialized_end=659
+  _globals['_OTHERSOURCE']._serialized_start=661
+  _globals['_OTHERSOURCE']._serialized_end=718
+  _globals['_ABORT']._serialized_start=720
+  _globals['_ABORT']._serialized_end=741
+  _globals['_UNSEAL']._serialized_start=743
+  _globals['_UNSEAL']._serialized_end=765
+  _globals['_READABLEBATCH']._serialized_start=767
+  _globals['_READABLEBATCH']._serialized_end=833
+  _globals['_READABLERUN']._serialized_start=835
+  _globals['_READABLERUN']._serialized_end=904
 # @@protoc_insertion_point(module_scope)

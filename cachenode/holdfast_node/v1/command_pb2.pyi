@@ -7,7 +7,8 @@ What the log of a shard's group holds, inside the entry's own container:
 
 kind 1 Batch, 2 TouchSamples, 3 Expire, 4 Evict, 5 Policy, 6 Seal, 7 Abort, 8 Unseal. The payload is the
 message below. Any change of a message's meaning, also a new field, raises the container's version: a
-replica that does not know a kind or version stops instead of guessing.
+replica that does not know a kind or version stops instead of guessing. All are of version 1; a Batch of
+version 2 is one with `units`.
 """
 
 from collections import abc as _abc
@@ -16,6 +17,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from holdfast.v1 import cache_pb2 as _cache_pb2
+from holdfast.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -56,16 +58,24 @@ class Batch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUNS_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]: ...
+    @_builtins.property
+    def units(self) -> _types_pb2.Units:
+        """Version 2, required there: the namespace is hashed, so what the operations say of keys means places by
+        these units. In the entry, so that nothing beside the log decides where a key is kept.
+        """
+
     def __init__(
         self,
         *,
         runs: _abc.Iterable[Global___Run] | None = ...,
+        units: _types_pb2.Units | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

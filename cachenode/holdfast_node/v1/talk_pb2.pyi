@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from holdfast.v1 import cache_pb2 as _cache_pb2
+from holdfast.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,6 +36,7 @@ class ReplicaAbout(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     start: _builtins.bytes
     end: _builtins.bytes
@@ -48,6 +50,12 @@ class ReplicaAbout(_message.Message):
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SealedSource]: ...
+    @_builtins.property
+    def units(self) -> _types_pb2.Units:
+        """Present: its namespace is hashed, by these units. A replica knows it from its birth on and never learns
+        it otherwise: a key that is placed wrongly once is lost.
+        """
+
     def __init__(
         self,
         *,
@@ -57,10 +65,11 @@ class ReplicaAbout(_message.Message):
         replicas: _abc.Iterable[_builtins.int] | None = ...,
         plan: _builtins.int = ...,
         sources: _abc.Iterable[Global___SealedSource] | None = ...,
+        units: _types_pb2.Units | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "namespace", b"namespace", "plan", b"plan", "replicas", b"replicas", "sources", b"sources", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "namespace", b"namespace", "plan", b"plan", "replicas", b"replicas", "sources", b"sources", "start", b"start", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -393,6 +402,7 @@ class CopyOrder(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     FROM_NODES_FIELD_NUMBER: _builtins.int
     BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     source: _builtins.int
     bytes_per_s: _builtins.int
@@ -400,6 +410,10 @@ class CopyOrder(_message.Message):
     def target(self) -> Global___TargetReplica: ...
     @_builtins.property
     def from_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def units(self) -> _types_pb2.Units:
+        """As ReplicaAbout.units."""
+
     def __init__(
         self,
         *,
@@ -408,10 +422,11 @@ class CopyOrder(_message.Message):
         source: _builtins.int = ...,
         from_nodes: _abc.Iterable[_builtins.int] | None = ...,
         bytes_per_s: _builtins.int = ...,
+        units: _types_pb2.Units | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target", "units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_s", b"bytes_per_s", "from_nodes", b"from_nodes", "namespace", b"namespace", "source", b"source", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_s", b"bytes_per_s", "from_nodes", b"from_nodes", "namespace", b"namespace", "source", b"source", "target", b"target", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -447,18 +462,24 @@ class CreateOrder(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     @_builtins.property
     def target(self) -> Global___TargetReplica: ...
+    @_builtins.property
+    def units(self) -> _types_pb2.Units:
+        """As ReplicaAbout.units."""
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         target: Global___TargetReplica | None = ...,
+        units: _types_pb2.Units | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target", "units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "target", b"target", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

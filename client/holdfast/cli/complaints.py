@@ -42,7 +42,7 @@ def of_nodes(nodes: Iterable[NodeFacts]) -> Iterable[str]:
 
 def of_shard(shard: Shard, replicas: list[ReplicaFacts]) -> Iterable[str]:
     best = best_replica(shard, replicas)
-    name = f"shard {shard.group} ({shard.namespace} {range_text(shard.range)})"
+    name = f"shard {shard.group} ({shard.namespace} {range_text(shard)})"
     if best is None or best.role != "leader":
         yield f"{name} has no leader"
         return

@@ -262,7 +262,8 @@ def scan(
 ) -> None:  # fmt: skip
     """Prints keys in order, over all shards: key, TAB, value; in JSON one object a line.
 
-    Each page of up to 1000 keys is consistent in itself; all pages together are not one snapshot.
+    Each page of up to 1000 keys is consistent in itself; all pages together are not one snapshot. In a
+    hashed namespace keys are in order inside a unit, and units in the order of their hash.
     """
     if prefix and (start is not None or end is not None):
         raise click.UsageError("give PREFIX, or --start and --end")

@@ -40,6 +40,9 @@ $ holdfast namespace create alarms --budget 256MiB --noevict
 
 # Settings of a fleet: the keys of device/17 stay together (two parts of device/17/mode), four shards
 $ holdfast namespace create fleet --unit 2 --cut device/3 --cut device/5 --cut device/7
+
+# Keys that begin with a serial number, spread evenly over eight shards; each device's stay together
+$ holdfast namespace create devices --unit 1 --hashed --shards 8
 """
 
 _SET = """
@@ -181,7 +184,9 @@ def _one_byte(_ctx: click.Context, _parameter: click.Parameter, value: str | Non
 )
 @click.option("--unit-separator", callback=_one_byte, help="What divides the parts of a key. Default: /.")
 @click.option(
-    "--hashed", is_flag=True, help="Spread keys by the hash of their unit. Refused by this version."
+    "--hashed",
+    is_flag=True,
+    help="Spread keys by the hash of their unit: for keys that grow, such as serial numbers.",
 )
 @click.option("--shards", type=click.IntRange(1, 4096), help="Shards to begin with; hashed: cut evenly.")
 @click.option(
@@ -195,7 +200,11 @@ def create(
     unit_parts: int, unit_separator: bytes, hashed: bool, shards: int | None, cuts: tuple[str, ...],
     dry_run: bool,
 ) -> None:  # fmt: skip
-    """Makes a namespace. Its name: 1 to 64 of a-z 0-9 . _ -, beginning and ending with a letter or digit."""
+    """Makes a namespace. Its name: 1 to 64 of a-z 0-9 . _ -, beginning and ending with a letter or digit.
+
+    With --hashed the keys of one unit stay together and in order, but units are in the order of their hash: a
+    scan, delete or watch of more than one unit asks every shard.
+    """
     if not NAMESPACE.match(name):
         raise click.UsageError(f"{name!r} is no name for a namespace: 1 to 64 of a-z 0-9 . _ -")
     at = tuple(sorted(map(given, cuts)))

@@ -100,7 +100,7 @@ def show(call: Call, node: int) -> None:
         [name.upper() for name in columns],
         [
             (
-                e.shard.group, e.shard.namespace, range_text(e.shard.range), e.role, e.term,
+                e.shard.group, e.shard.namespace, range_text(e.shard), e.role, e.term,
                 e.applied_index, e.has_quorum, e.keys,
             )
             for e in own

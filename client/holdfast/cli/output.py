@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 
-from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard
 from holdfast.types import Served
 
@@ -77,11 +76,16 @@ def served_text(served: Served | None) -> str:
 
 def shard_fields(shard: Shard) -> dict[str, Any]:
     """What the map says of a shard, as JSON fields."""
+    start, end = shard.range
+    if shard.units is None:
+        bounds = named("start", start) | named("end", end)
+    else:
+        bounds = {"start": start.hex(), "end": end.hex()}
     return {
         "shard": shard.group,
         "namespace": shard.namespace,
-        **named("start", shard.range.start),
-        **named("end", shard.range.end),
+        **bounds,
+        "hashed": shard.units is not None,
         "epoch": shard.epoch,
         "group": shard.group,
         "leader": shard.leader or None,
@@ -89,9 +93,11 @@ def shard_fields(shard: Shard) -> dict[str, Any]:
     }
 
 
-def range_text(keys: KeyRange) -> str:
-    """A range for a person: [start, end), open ends empty."""
-    return f"[{shown(keys.start)}, {shown(keys.end) if keys.end else '...'})"
+def range_text(shard: Shard) -> str:
+    """What a shard holds, for a person: [start, end), open ends empty; of a hashed namespace in hex."""
+    start, end = map(shown, shard.range) if shard.units is None else (bound.hex() for bound in shard.range)
+    keys = f"[{start}, {end or '...'})"
+    return keys if shard.units is None else f"hash {keys}"
 
 
 def print_json(document: Any) -> None:

@@ -1,4 +1,4 @@
-"""What options and arguments of the cluster's verbs mean: sizes, node ids, labels, policies.
+"""What options and arguments of the cluster's verbs mean: sizes, node ids, labels, policies, hash bounds.
 
 Each turns a person's text into a value or fails with a sentence that shows the right form. Durations are in
 verbs.py, because every command has one.
@@ -15,13 +15,15 @@ if TYPE_CHECKING:  # generic for type checkers only in newer clicks
     IntParameter = click.ParamType[int]
     IdsParameter = click.ParamType[tuple[int, ...]]
     PairParameter = click.ParamType[tuple[str, str]]
+    BytesParameter = click.ParamType[bytes]
 else:
-    IntParameter = IdsParameter = PairParameter = click.ParamType
+    IntParameter = IdsParameter = PairParameter = BytesParameter = click.ParamType
 
 # The planner's policies, as they are typed; placement_planning.py knows their numbers.
 POLICIES = ("split-by-size", "split-by-load", "merge", "balance", "replace", "drain")
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(?:i?b)?|b)?\Z", re.IGNORECASE)
+_HASH = re.compile(r"[0-9a-fA-F]{1,16}\Z")
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -81,7 +83,22 @@ class Label(PairParameter):
         return name, content
 
 
+class HashBound(BytesParameter):
+    """8, 80c0, 8000000000000000: where a hash begins, in hex, of which trailing zeros may be left out."""
+
+    name = "hex"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        """What click calls."""
+        if isinstance(value, bytes):
+            return value
+        if not _HASH.match(value):
+            self.fail(f"{value!r} is not 1 to 16 hex digits such as 80 or c000", param, ctx)
+        return bytes.fromhex(value if len(value) % 2 == 0 else value + "0")
+
+
 BYTES = ByteSize()
+HASH_BOUND = HashBound()
 NODE_IDS = NodeIds()
 LABEL = Label()
 # Group, node and plan ids begin at 1.

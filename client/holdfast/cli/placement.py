@@ -110,6 +110,7 @@ def shard_of(message: Any) -> Shard:
     return Shard(
         message.namespace, KeyRange(message.start, message.end), message.group, message.epoch,
         tuple(Replica(replica.node, replica.address) for replica in message.replicas), message.leader,
+        wire.units(message),
     )  # fmt: skip
 
 

@@ -37,12 +37,14 @@ class PlanFacts(NamedTuple):
 
 
 async def split(
-    placement: Placement, group: int, key: bytes | None, by_load: bool, dry_run: bool
+    placement: Placement, group: int, key: bytes | None, place: bytes | None, by_load: bool, dry_run: bool
 ) -> PlanFacts:
-    """Cuts a shard before `key`; without one at the middle of its bytes, or of its load."""
+    """Cuts a shard before `key` or `place`; without one at the middle of its bytes, or of its load."""
     request = pb.SplitShardRequest(group=group, dry_run=dry_run)
     if key is not None:
         request.key = key
+    elif place is not None:
+        request.place = place
     elif by_load:
         request.by_load = True
     else:

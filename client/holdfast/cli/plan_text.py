@@ -67,4 +67,4 @@ def print_plan(call: Call, plan: PlanFacts, *, dry_run: bool = False) -> None:
 
 def _shard_row(shard: Shard) -> tuple[object, ...]:
     nodes = [replica.node for replica in shard.replicas]
-    return shard.group or None, shard.namespace, range_text(shard.range), nodes
+    return shard.group or None, shard.namespace, range_text(shard), nodes

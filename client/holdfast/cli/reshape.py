@@ -13,7 +13,7 @@ import click
 from holdfast.cli import placement_plans
 from holdfast.cli.following import followed, refuse_other_end, tell_how_to_follow, wait_option
 from holdfast.cli.output import given, print_json
-from holdfast.cli.parameters import ID, NODE_IDS
+from holdfast.cli.parameters import HASH_BOUND, ID, NODE_IDS
 from holdfast.cli.placement import Placement
 from holdfast.cli.placement_plans import PlanFacts
 from holdfast.cli.plan_text import print_plan
@@ -27,6 +27,9 @@ $ holdfast shard split 2 --at device/5
 # In two parts of about the same bytes, or of about the same load
 $ holdfast shard split 2 --middle
 $ holdfast shard split 2 --by-load
+
+# Of a hashed namespace: the right part begins with the hashes from 80... on
+$ holdfast shard split 4 --at-hash 80
 
 # What would become of it
 $ holdfast shard split 2 --middle --dry-run
@@ -88,6 +91,7 @@ def carry_out(
 
 @click.argument("shard", type=ID)
 @click.option("--at", metavar="KEY", help="The right part begins with this key.")
+@click.option("--at-hash", type=HASH_BOUND, help="Hashed namespaces: it begins with this hash, in hex.")
 @click.option("--middle", is_flag=True, help="Two parts of about the same bytes.")
 @click.option("--by-load", is_flag=True, help="Two parts of about the same load.")
 @wait_option()
@@ -95,19 +99,20 @@ def carry_out(
 @talks
 @click.pass_obj
 def split(
-    call: Call, shard: int, at: str | None, middle: bool, by_load: bool, wait: bool, dry_run: bool
-) -> None:
+    call: Call, shard: int, at: str | None, at_hash: bytes | None, middle: bool, by_load: bool, wait: bool,
+    dry_run: bool,
+) -> None:  # fmt: skip
     """Cuts SHARD in two, on the nodes it is on. Nothing is copied; writes pause for a moment.
 
     A cut never falls inside a unit of the namespace.
     """
-    if (at is not None) + middle + by_load != 1:
-        raise click.UsageError("say where: one of --at KEY, --middle, --by-load")
+    if (at is not None) + (at_hash is not None) + middle + by_load != 1:
+        raise click.UsageError("say where: one of --at KEY, --at-hash HEX, --middle, --by-load")
     key = given(at) if at is not None else None
     if key == b"":
         raise click.UsageError("--at: the first key of all is no place to cut")
     carry_out(
-        call, lambda placement: placement_plans.split(placement, shard, key, by_load, dry_run),
+        call, lambda placement: placement_plans.split(placement, shard, key, at_hash, by_load, dry_run),
         dry_run=dry_run, wait=wait,
         next_step=f"`holdfast shard show {shard}` shows its keys, `holdfast op list` the plans under way",
     )  # fmt: skip

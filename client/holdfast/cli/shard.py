@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli import placement_namespaces, reshape, shard_top
+from holdfast.cli import reshape, shard_top
 from holdfast.cli.output import given, print_json, print_table, range_text, shown, size_text
-from holdfast.cli.placement import Placement
-from holdfast.cli.placement_calls import VerbNotKnownError
 from holdfast.cli.survey import best_replica, gather, replica_fields, row_fields, with_leader
 from holdfast.cli.verbs import Call, FailedError, note, noun, run, talks, verb
 from holdfast.keys import DEFAULT_NAMESPACE
+from holdfast.shardmap import ShardMap
 
 EXAMPLES = """
 # Every shard with its leader
@@ -53,6 +52,9 @@ $ holdfast shard show 2
 _LOCATE = """
 # The shard of a key, and where to ask
 $ holdfast shard locate device/17/brightness
+
+# Also where keys are spread by hash
+$ holdfast shard locate -n fleet SN-00042/brightness
 """
 
 
@@ -60,14 +62,17 @@ $ holdfast shard locate device/17/brightness
 @talks
 @click.pass_obj
 def list_shards(call: Call, namespace: str | None) -> None:
-    """Every shard: its keys, its group, its leader, its replicas, its size."""
+    """Every shard: its keys, its group, its leader, its replicas, its size.
+
+    Shards of a hashed namespace hold ranges of hashes, which are shown in hex.
+    """
     _, _, shards, _, replicas = run(gather(call))
     rows = [row_fields(s, best_replica(s, replicas)) for s in shards if namespace in (None, s.namespace)]
     if call.is_json:
         print_json(rows)
         return
     columns = ("shard", "namespace", "keys in", "leader", "replicas", "keys", "size")
-    ranges = {shard.group: range_text(shard.range) for shard in shards}
+    ranges = {shard.group: range_text(shard) for shard in shards}
     print_table(
         [name.upper() for name in columns],
         [
@@ -94,7 +99,7 @@ def show(call: Call, shard: int) -> None:
         row = row_fields(found, best_replica(found, replicas))
         print_json({**row, "replica_status": [replica_fields(entry) for entry in own]})
         return
-    note(f"shard {shard}, namespace {found.namespace}, keys in {range_text(found.range)}")
+    note(f"shard {shard}, namespace {found.namespace}, keys in {range_text(found)}")
     columns = ("node", "role", "term", "applied", "commit", "durable", "last", "snapshot", "quorum", "keys")
     print_table(
         [name.upper() for name in columns],
@@ -120,9 +125,8 @@ def show(call: Call, shard: int) -> None:
 def locate(call: Call, key: str, namespace: str) -> None:
     """The shard that serves a key."""
     raw = given(key)
-    run(_refuse_hashed(call, namespace))
-    _, _, shards, _, replicas = run(gather(call))
-    found = next((s for s in shards if s.namespace == namespace and raw in s.range), None)
+    _, epoch, shards, _, replicas = run(gather(call))
+    found = ShardMap(epoch, shards).locate(namespace, raw)
     if found is None:
         there = ", ".join(sorted({entry.namespace for entry in shards}))
         raise FailedError(f"no namespace {namespace!r}; there are {there}")
@@ -135,22 +139,8 @@ def locate(call: Call, key: str, namespace: str) -> None:
         ("KEY", "SHARD", "KEYS IN", "LEADER", "ADDRESS", "REPLICAS"),
         [
             (
-                shown(raw), shard.group, range_text(shard.range), shard.leader or None, leader,
+                shown(raw), shard.group, range_text(shard), shard.leader or None, leader,
                 [replica.node for replica in shard.replicas],
             )
         ],
     )  # fmt: skip
-
-
-async def _refuse_hashed(call: Call, namespace: str) -> None:
-    """A hashed namespace is cut by hashes, which the map does not tell from keys."""
-    async with Placement(call.endpoints, call.timeout_s) as placement:
-        try:
-            known = await placement_namespaces.namespaces(placement)
-        except VerbNotKnownError:  # an older server has no hashed namespaces
-            return
-    if any(entry.name == namespace and entry.hashed for entry in known):
-        raise FailedError(
-            f"namespace {namespace!r} spreads its keys by hash: its shards cannot be told from the key here."
-            f" `holdfast shard list -n {namespace}` lists them"
-        )

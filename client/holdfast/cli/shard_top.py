@@ -84,7 +84,7 @@ def top(call: Call, namespace: str | None, order: str, limit: int, over_s: float
     if call.is_json:
         print_json(rows[:limit])
         return
-    ranges = {shard.group: range_text(shard.range) for shard in chosen}
+    ranges = {shard.group: range_text(shard) for shard in chosen}
     print_table(
         ("SHARD", "WRITES/S", "KEYS", "SIZE", "LEADER", "NAMESPACE", "KEYS IN"),
         [

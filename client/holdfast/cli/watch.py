@@ -52,7 +52,8 @@ def watch(
 ) -> None:  # fmt: skip
     """Prints changes of keys that begin with PREFIX (default: all): cause, revision, key, value.
 
-    Causes: PUT DELETED EXPIRED EVICTED TOUCHED, and SNAPSHOT for a key as it stood.
+    Causes: PUT DELETED EXPIRED EVICTED TOUCHED, and SNAPSHOT for a key as it stood. Order is that of each
+    shard; in a hashed namespace all shards are watched, unless PREFIX lies inside one unit.
     """
     if prefix and (start is not None or end is not None):
         raise click.UsageError("give PREFIX, or --start and --end")

@@ -184,7 +184,8 @@ class Delete(_message.Message):
     """Answer with the value before the delete. Single keys only."""
     paged: _builtins.bool
     """With `range`: delete in pages of up to 1000 keys, each atomic, together not. The result's
-    `more` tells that keys may be left: ask again.
+    `more` tells that keys may be left: ask again. In a hashed namespace a range that is spread over many
+    places is looked for among all keys there, up to 4000 a page; without `paged`: TOO_MANY_KEYS above that.
     """
     @_builtins.property
     def range(self) -> Global___KeyRange:
@@ -315,29 +316,71 @@ class KeyRange(_message.Message):
     PREFIX_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     prefix: _builtins.bytes
     """All keys that begin with these bytes. Excludes start and end."""
     start: _builtins.bytes
     """All keys of [start, end). Empty start: from the first; empty end: to the last."""
     end: _builtins.bytes
+    @_builtins.property
+    def places(self) -> Global___Places:
+        """Hashed namespaces only: of these keys, those that stand at these places. Whoever plans by the map says
+        it, so that the request lies in one shard. Required on streams: without it, or with it in a namespace
+        that is not hashed, the sender's map is another namespace's and the answer is CROSS_SHARD. Absent in a
+        unary call or a watch: everywhere.
+        """
+
     def __init__(
         self,
         *,
         prefix: _builtins.bytes = ...,
         start: _builtins.bytes = ...,
         end: _builtins.bytes = ...,
+        places: Global___Places | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["places", b"places"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "prefix", b"prefix", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "places", b"places", "prefix", b"prefix", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeyRange: _TypeAlias = KeyRange  # noqa: Y015
 
 @_typing.final
+class Places(_message.Message):
+    """Places of a hashed namespace, see Units. The keys of one unit stand together and in order; units stand by
+    their hash. A prefix or range inside one unit therefore is a range of places; any other is spread over
+    all of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.bytes
+    """[start, end). Empty start: from the first; empty end: to the last."""
+    end: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        start: _builtins.bytes = ...,
+        end: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Places: _TypeAlias = Places  # noqa: Y015
+
+@_typing.final
 class Scan(_message.Message):
-    """Reads a page of keys in order, from one shard: a page ends at the shard's end."""
+    """Reads a page of keys in order, from one shard: a page ends at the shard's end. In a hashed namespace the
+    order is that of places: inside a unit by key, across units by hash. A range that is spread over many
+    places is looked for among all keys there; a page then also ends after 2000 keys looked at, so it may be
+    short, even empty, and still have a `next`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -740,6 +783,7 @@ class Result(_message.Message):
     TTL_MS_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     TXN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
@@ -758,6 +802,10 @@ class Result(_message.Message):
     """Delete: keys deleted."""
     more: _builtins.bool
     """Delete with paged: keys may be left."""
+    next: _builtins.bytes
+    """With `more`, where known: what comes before this is done; ask again with it as range.places.start.
+    Hashed namespaces only. Absent: from where this one began.
+    """
     @_builtins.property
     def error(self) -> _types_pb2.Error:
         """Absent = success."""
@@ -781,12 +829,13 @@ class Result(_message.Message):
         ttl_ms: _builtins.int = ...,
         deleted: _builtins.int = ...,
         more: _builtins.bool = ...,
+        next: _builtins.bytes = ...,
         page: Global___ScanPage | None = ...,
         txn: Global___TxnResult | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "error", b"error", "page", b"page", "txn", b"txn", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "deleted", b"deleted", "error", b"error", "more", b"more", "number", b"number", "page", b"page", "revision", b"revision", "sequence", b"sequence", "ttl_ms", b"ttl_ms", "txn", b"txn", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "deleted", b"deleted", "error", b"error", "more", b"more", "next", b"next", "number", b"number", "page", b"page", "revision", b"revision", "sequence", b"sequence", "ttl_ms", b"ttl_ms", "txn", b"txn", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -1105,10 +1154,13 @@ class DeleteResponse(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     PREVIOUS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     deleted: _builtins.int
     more: _builtins.bool
     previous: _builtins.bytes
+    next: _builtins.bytes
+    """As Result.next."""
     @_builtins.property
     def header(self) -> Global___Header: ...
     def __init__(
@@ -1119,10 +1171,11 @@ class DeleteResponse(_message.Message):
         deleted: _builtins.int = ...,
         more: _builtins.bool = ...,
         previous: _builtins.bytes | None = ...,
+        next: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_previous", b"_previous", "header", b"header", "previous", b"previous"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous", b"_previous", "deleted", b"deleted", "header", b"header", "more", b"more", "previous", b"previous", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous", b"_previous", "deleted", b"deleted", "header", b"header", "more", b"more", "next", b"next", "previous", b"previous", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__previous: _TypeAlias = _typing.Literal["previous"]  # noqa: Y015
     _WhichOneofArgType__previous: _TypeAlias = _typing.Literal["_previous", b"_previous"]  # noqa: Y015
@@ -1444,7 +1497,7 @@ class WatchStart(_message.Message):
     @_builtins.property
     def range(self) -> Global___KeyRange:
         """Keys to watch, all inside one shard; the answer to a wider range is CROSS_SHARD with the map
-        entries to open one watch each.
+        entries to open one watch each (in a hashed namespace: with each one's range as range.places).
         """
 
     def __init__(

@@ -451,14 +451,19 @@ class SplitShardRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     MIDDLE_FIELD_NUMBER: _builtins.int
     BY_LOAD_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     group: _builtins.int
     key: _builtins.bytes
-    """The right part begins with this key; it must lie inside the shard and not inside a unit."""
+    """The right part begins with this key; it must lie inside the shard and not inside a unit. Not of a
+    hashed namespace.
+    """
     middle: _builtins.bool
     """In two parts of about the same bytes."""
     by_load: _builtins.bool
     """In two parts of about the same load."""
+    place: _builtins.bytes
+    """Hashed namespaces: the right part begins at this place, the first 1..8 bytes of a hash."""
     dry_run: _builtins.bool
     def __init__(
         self,
@@ -467,13 +472,14 @@ class SplitShardRequest(_message.Message):
         key: _builtins.bytes = ...,
         middle: _builtins.bool = ...,
         by_load: _builtins.bool = ...,
+        place: _builtins.bytes = ...,
         dry_run: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["by_load", b"by_load", "key", b"key", "middle", b"middle", "where", b"where"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by_load", b"by_load", "key", b"key", "middle", b"middle", "place", b"place", "where", b"where"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_load", b"by_load", "dry_run", b"dry_run", "group", b"group", "key", b"key", "middle", b"middle", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_load", b"by_load", "dry_run", b"dry_run", "group", b"group", "key", b"key", "middle", b"middle", "place", b"place", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_where: _TypeAlias = _typing.Literal["key", "middle", "by_load"]  # noqa: Y015
+    _WhichOneofReturnType_where: _TypeAlias = _typing.Literal["key", "middle", "by_load", "place"]  # noqa: Y015
     _WhichOneofArgType_where: _TypeAlias = _typing.Literal["where", b"where"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_where) -> _WhichOneofReturnType_where | None: ...
 
@@ -1206,7 +1212,10 @@ class Namespace(_message.Message):
     unit_separator: _builtins.bytes
     """One byte. Empty: "/"."""
     hashed: _builtins.bool
-    """Keys are spread by the hash of their unit. Fixed when the namespace is created. Refused in this version."""
+    """Keys are spread by the hash of their unit, so that keys that grow (serial numbers) fill all shards alike.
+    What it costs: across units keys have no order, and a scan, delete or watch of less than a whole unit asks
+    every shard. Fixed when the namespace is created.
+    """
     shards: _builtins.int
     """Answers only: shards and what they hold."""
     keys: _builtins.int
@@ -1278,7 +1287,9 @@ class CreateNamespaceRequest(_message.Message):
     CUTS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     shards: _builtins.int
-    """Shards to begin with. 0: 1. Hashed: the hash space is cut evenly; else `cuts` says where."""
+    """Shards to begin with. 0: 1. Hashed: the hash space is cut evenly; else `cuts` says where (of a hashed
+    namespace: places, at most 8 bytes).
+    """
     dry_run: _builtins.bool
     @_builtins.property
     def namespace(self) -> Global___Namespace: ...

@@ -125,7 +125,9 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_STOPPED: _Reason.ValueType  # 15
     """The node is shutting down, or the replica has stopped."""
     REASON_CROSS_SHARD: _Reason.ValueType  # 16
-    """The keys of one operation do not all lie in one shard."""
+    """The keys of one operation do not all lie in one shard; or, without `Error.shards`, its range was planned
+    by a map that does not know how the namespace is hashed: ask GetMap.
+    """
     REASON_BAD_TOKEN: _Reason.ValueType  # 17
     """The token was not made by this cluster, or cannot be read."""
     REASON_WRONG_TYPE: _Reason.ValueType  # 18
@@ -180,7 +182,9 @@ REASON_DEADLINE: Reason.ValueType  # 14
 REASON_STOPPED: Reason.ValueType  # 15
 """The node is shutting down, or the replica has stopped."""
 REASON_CROSS_SHARD: Reason.ValueType  # 16
-"""The keys of one operation do not all lie in one shard."""
+"""The keys of one operation do not all lie in one shard; or, without `Error.shards`, its range was planned
+by a map that does not know how the namespace is hashed: ask GetMap.
+"""
 REASON_BAD_TOKEN: Reason.ValueType  # 17
 """The token was not made by this cluster, or cannot be read."""
 REASON_WRONG_TYPE: Reason.ValueType  # 18
@@ -268,7 +272,9 @@ class TokenEntry(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     start: _builtins.bytes
-    """The range [start, end) over namespace NUL key bytes."""
+    """The range [start, end) over namespace NUL place; the place of a key is the key itself, unless the
+    namespace is hashed (see Units).
+    """
     end: _builtins.bytes
     group: _builtins.int
     """The group that served it. Ids only grow along a key's life."""
@@ -343,6 +349,36 @@ class Replica(_message.Message):
 Global___Replica: _TypeAlias = Replica  # noqa: Y015
 
 @_typing.final
+class Units(_message.Message):
+    """How a hashed namespace spreads its keys. A key stands at a *place*: 8 bytes of BLAKE2b (digest size 8,
+    no key) of its unit, then the key itself. Fixed for as long as the namespace exists.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    SEPARATOR_FIELD_NUMBER: _builtins.int
+    parts: _builtins.int
+    """How many parts of a key, divided by `separator`, make its unit; a key with fewer is its own unit.
+    0: every key is its own unit.
+    """
+    separator: _builtins.bytes
+    """One byte."""
+    def __init__(
+        self,
+        *,
+        parts: _builtins.int = ...,
+        separator: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts", "separator", b"separator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Units: _TypeAlias = Units  # noqa: Y015
+
+@_typing.final
 class Shard(_message.Message):
     """One entry of the shard map."""
 
@@ -355,10 +391,13 @@ class Shard(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
     LEADER_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace the shard belongs to; a shard never spans two."""
     start: _builtins.bytes
-    """Key range [start, end) inside the namespace. An empty end = to the last key."""
+    """Key range [start, end) inside the namespace; of a hashed one, range of places. An empty end = to the
+    last key.
+    """
     end: _builtins.bytes
     group: _builtins.int
     """The Raft group that serves it; never reused."""
@@ -368,6 +407,12 @@ class Shard(_message.Message):
     """Node that leads, as far as the answering node knows. 0 = not known."""
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]: ...
+    @_builtins.property
+    def units(self) -> Global___Units:
+        """Present: the namespace is hashed, by these units; the same in all its shards. A name that was dropped
+        and given anew may have others: then its shards have other groups too.
+        """
+
     def __init__(
         self,
         *,
@@ -378,10 +423,11 @@ class Shard(_message.Message):
         epoch: _builtins.int = ...,
         replicas: _abc.Iterable[Global___Replica] | None = ...,
         leader: _builtins.int = ...,
+        units: Global___Units | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "epoch", b"epoch", "group", b"group", "leader", b"leader", "namespace", b"namespace", "replicas", b"replicas", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "epoch", b"epoch", "group", b"group", "leader", b"leader", "namespace", b"namespace", "replicas", b"replicas", "start", b"start", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -772,6 +772,9 @@ class Heartbeats(_message.Message):
     ECHO_NS_FIELD_NUMBER: _builtins.int
     WALL_MS_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    COMMIT_INDEXES_FIELD_NUMBER: _builtins.int
+    QUORUM_AGES_MS_FIELD_NUMBER: _builtins.int
     sent_at_ns: _builtins.int
     """Sender's monotonic clock, ns; echoed in the reply."""
     echo_ns: _builtins.int
@@ -779,56 +782,39 @@ class Heartbeats(_message.Message):
     wall_ms: _builtins.int
     """Sender's wall clock, ms since 1970."""
     @_builtins.property
-    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Heartbeat]: ...
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of every group that the sender leads and the receiver has a replica of, one value in each of the
+        following lists: columns, as they are many and travel twenty times a second.
+        """
+
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def commit_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The leader's. The receiver commits no further than what it has matched with this leader in this term."""
+
+    @_builtins.property
+    def quorum_ages_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """ms since the send time of the leader's last round confirmed by a quorum."""
+
     def __init__(
         self,
         *,
         sent_at_ns: _builtins.int = ...,
         echo_ns: _builtins.int = ...,
         wall_ms: _builtins.int = ...,
-        groups: _abc.Iterable[Global___Heartbeat] | None = ...,
+        groups: _abc.Iterable[_builtins.int] | None = ...,
+        terms: _abc.Iterable[_builtins.int] | None = ...,
+        commit_indexes: _abc.Iterable[_builtins.int] | None = ...,
+        quorum_ages_ms: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo_ns", b"echo_ns", "groups", b"groups", "sent_at_ns", b"sent_at_ns", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_indexes", b"commit_indexes", "echo_ns", b"echo_ns", "groups", b"groups", "quorum_ages_ms", b"quorum_ages_ms", "sent_at_ns", b"sent_at_ns", "terms", b"terms", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeats: _TypeAlias = Heartbeats  # noqa: Y015
-
-@_typing.final
-class Heartbeat(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GROUP_FIELD_NUMBER: _builtins.int
-    TERM_FIELD_NUMBER: _builtins.int
-    COMMIT_INDEX_FIELD_NUMBER: _builtins.int
-    LAST_INDEX_FIELD_NUMBER: _builtins.int
-    QUORUM_AGE_MS_FIELD_NUMBER: _builtins.int
-    group: _builtins.int
-    term: _builtins.int
-    commit_index: _builtins.int
-    """The leader's. The receiver commits no further than what it has matched with this leader in this term."""
-    last_index: _builtins.int
-    """The leader's last index, so that a follower knows that it lags."""
-    quorum_age_ms: _builtins.int
-    """ms since the send time of the leader's last round confirmed by a quorum."""
-    def __init__(
-        self,
-        *,
-        group: _builtins.int = ...,
-        term: _builtins.int = ...,
-        commit_index: _builtins.int = ...,
-        last_index: _builtins.int = ...,
-        quorum_age_ms: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "group", b"group", "last_index", b"last_index", "quorum_age_ms", b"quorum_age_ms", "term", b"term"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class HeartbeatReplies(_message.Message):

@@ -89,10 +89,10 @@ def test_half_of_a_split_is_adopted_and_the_rest_is_learned_when_it_is_met():
             cluster.told = 1
             cluster.split(b"m", aware=(2,))
             await client.put("a", "1")
-            known = [client._backend.shard_at("default", key).group for key in (b"a", b"z")]
+            known = [client._backend.map.locate("default", key).group for key in (b"a", b"z")]
             cluster.told = 2
             await client.put("z", "2")
-            return known, [client._backend.shard_at("default", key).group for key in (b"a", b"z")]
+            return known, [client._backend.map.locate("default", key).group for key in (b"a", b"z")]
 
     assert asyncio.run(run()) == ([10, 2], [10, 11])
 
@@ -108,7 +108,7 @@ def test_a_map_that_does_not_know_the_split_does_not_undo_it():
             session = client._backend
             session.refresh_map(cluster.nodes[0].address)
             await until(lambda: not session._refreshing)
-            return cluster.nodes[0].maps_asked, session.shard_at("default", b"z").group
+            return cluster.nodes[0].maps_asked, session.map.locate("default", b"z").group
 
     assert asyncio.run(run()) == (1, 11)
 
@@ -144,7 +144,7 @@ def test_two_shards_become_one_under_running_writes():
             await asyncio.gather(client.put("a", "1"), client.put("z", "2"))
             cluster.merge(12, aware=(2,))
             await asyncio.gather(client.put("a", "3"), client.put("z", "4"))
-            shards = {client._backend.shard_at("default", key) for key in (b"a", b"m", b"z")}
+            shards = {client._backend.map.locate("default", key) for key in (b"a", b"m", b"z")}
             return [len(node.operations) for node in cluster.nodes], {shard.group for shard in shards}
 
     assert asyncio.run(run()) == ([4, 2], {12})
@@ -164,7 +164,7 @@ def test_an_undecided_merge_costs_no_retry_budget():
             writing = [asyncio.ensure_future(client.put(f"a{n}", "1")) for n in range(20)]
             await asyncio.sleep(0.3)
             waiting = [task.done() for task in writing]
-            known = session.shard_at("default", b"a").group
+            known = session.map.locate("default", b"a").group
             source.merging = False
             began = time.monotonic()
             await asyncio.gather(*writing)
@@ -234,7 +234,7 @@ def test_a_node_that_already_serves_the_target_teaches_the_map():
             await connected(client, 2)
             cluster.split(b"m", aware=(1, 2), lead=(1, 2))
             await client.put("z", "1")
-            await until(lambda: client._backend.shard_at("default", b"z").group == 11)
+            await until(lambda: client._backend.map.locate("default", b"z").group == 11)
             for node in cluster.nodes:
                 node.frames.clear()
             await asyncio.gather(*(client.put(key, "2") for key in ("a", "z", "b", "y")))

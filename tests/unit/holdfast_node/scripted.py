@@ -104,7 +104,15 @@ class Group:
     def can_propose(self) -> bool:
         return self.is_leader and len(self.proposed) < self.window
 
-    def propose(self, data: bytes, context: Any, deadline: float, done: Callable[[Any], None]) -> None:
+    def propose(
+        self,
+        data: bytes,
+        context: Any,
+        deadline: float,
+        done: Callable[[Any], None],
+        *,
+        at_once: bool = False,
+    ) -> None:
         if self.refusing is not None:
             done(self.refusing)
         else:

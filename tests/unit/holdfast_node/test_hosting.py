@@ -9,12 +9,14 @@ from holdfast.errors import HoldfastError, Reason
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica, Shard
 from holdfast.types import Level
+from holdfast.units import Units
+from holdfast_node.cache.decoding import decode_operation
 from holdfast_node.cache.seal import OtherSource, Target
-from holdfast_node.talk import CreateOrder, SealOrder, UnsealOrder
+from holdfast_node.talk import CopyOrder, CreateOrder, SealOrder, UnsealOrder
 from holdfast_raft.machine import CorruptImage
 
 from tests.unit.holdfast_node.cores import HALVES, LEFT, PLAN, RIGHT, SOURCE, Cores, copy_of, moved_to
-from tests.unit.holdfast_node.scripted import get
+from tests.unit.holdfast_node.scripted import get, put
 
 LOW, HIGH, WHOLE = 2, 3, 10
 MERGED = (Target(WHOLE, b"", b"", (1, 2, 3)),)
@@ -382,3 +384,70 @@ def test_an_entry_names_the_replicas_with_their_addresses() -> None:
     replicas = tuple(Replica(n, f"127.0.0.1:740{n}") for n in (1, 2, 3))
     assert [(s.group, s.range) for s in moved.shards] == [(t.group, KeyRange(t.start, t.end)) for t in HALVES]
     assert all(isinstance(s, Shard) and set(s.replicas) == set(replicas) for s in moved.shards)
+
+
+# ---- hashed namespaces ---------------------------------------------------------------------------------
+
+UNITS = Units(1, hashed=True)
+HASHED, FIRST_HALF, SECOND_HALF, MOVED = 30, 31, 32, 33
+HASH_HALVES = (Target(FIRST_HALF, b"", b"\x80", (1, 2, 3)), Target(SECOND_HALF, b"\x80", b"", (1, 2, 3)))
+
+
+def with_devices(cluster: Cores) -> Cores:
+    for node in cluster.on(1, 2, 3):
+        node.core.hosting.create_empty(CreateOrder("devices", Target(HASHED, b"", b"", (1, 2, 3)), UNITS))
+    cluster.led(HASHED)
+    return cluster
+
+
+def units_on(cluster: Cores, group: int, *nodes: int) -> set[Units | None]:
+    return {cluster.nodes[node].hosted(group).entry.units for node in nodes}
+
+
+def test_a_replica_knows_from_its_birth_how_its_keys_are_placed() -> None:
+    """By the order that made it, before any map or news; and by its record after a restart."""
+    cluster = with_devices(Cores())
+    assert units_on(cluster, HASHED, 1, 2, 3) == {UNITS}
+    assert units_on(cluster, SOURCE, 1, 2, 3) == {None}
+    for node in cluster.on():
+        node.restart()
+
+    assert units_on(cluster, HASHED, 1, 2, 3) == {UNITS}
+
+
+def test_targets_in_place_are_hashed_as_their_source_was() -> None:
+    """No order says it: they are made of the source, also once more after a restart; clients are told so too.
+
+    What was written before stands at its place on every replica: followers place by the entry.
+    """
+    cluster = with_devices(Cores())
+    leader = cluster.led(HASHED)
+    data = put(b"dev/x", stamp_ms=leader.hosted(HASHED).stamp_ms()).SerializeToString()
+    op = decode_operation(data, UNITS)
+    leader.hosted(HASHED).write(b"", 0, [data], [op], leader.monotonic() + 5, lambda *_: None)
+    cluster.until(lambda: all(n.keys(HASHED) == [UNITS.placed(b"dev/x")] for n in cluster.on()))
+    cluster.seal(HASH_HALVES, HASHED)
+    told = cluster.nodes[1].hosted(HASHED).moved
+    assert told is not None
+    assert {entry.units for entry in told.shards} == {UNITS}
+    assert units_on(cluster, FIRST_HALF, 1, 2, 3) == units_on(cluster, SECOND_HALF, 1, 2, 3) == {UNITS}
+    for node in cluster.on():
+        node.restart()
+    cluster.until(lambda: cluster.have(FIRST_HALF, 1, 2, 3))
+
+    assert units_on(cluster, FIRST_HALF, 1, 2, 3) == {UNITS}
+
+
+def test_a_copy_is_hashed_as_its_order_says() -> None:
+    """A node that never had a replica of the namespace, nor heard of it."""
+    cluster = with_devices(Cores(nodes=4))
+    target = Target(MOVED, b"", b"", (4, 1, 2))
+    cluster.nodes[4].core.hosting.copy(CopyOrder(PLAN, "devices", target, HASHED, (1, 2, 3), 1 << 30, UNITS))
+    leader = cluster.led(HASHED).hosted(HASHED)
+    cluster.until(
+        lambda: cluster.nodes[4].core.hosting.copies[MOVED].durable_index >= leader.group.applied_index
+    )
+    cluster.told(SealOrder(PLAN, HASHED, True, (target,), ()), HASHED)
+    cluster.until(lambda: cluster.have(MOVED, 4, 1, 2))
+
+    assert units_on(cluster, MOVED, 4, 1, 2) == {UNITS}

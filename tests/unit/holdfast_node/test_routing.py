@@ -7,10 +7,13 @@ from typing import NamedTuple
 from holdfast.errors import HoldfastError, Reason
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica, Shard, ShardMap
+from holdfast.units import Units
 from holdfast.v1 import cache_pb2 as pb
 from holdfast_node.cache.commands import decode_operation
 from holdfast_node.cache.op import Op
 from holdfast_node.routing import Routing
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 class Hosted(NamedTuple):
@@ -244,3 +247,79 @@ def test_a_shard_that_is_no_longer_hosted_is_not_routed_to() -> None:
 
     assert router.hosted() == [HIGH_HERE, ALONE_HERE]
     assert reason(router.locate("default", b"a")) is Reason.WRONG_SHARD
+
+
+# ---- hashed namespaces ---------------------------------------------------------------------------------
+
+UNITS = Units(1, hashed=True)
+FIRST = Shard("devices", KeyRange(b"", b"\x80"), 6, 1, REPLICAS, 0, UNITS)
+SECOND = Shard("devices", KeyRange(b"\x80", b""), 7, 1, REPLICAS, 0, UNITS)
+
+
+def devices() -> Routing[Hosted]:
+    return Routing(ShardMap(2, (ALONE, FIRST, SECOND)), (Hosted(FIRST, 1), Hosted(SECOND, 2)))
+
+
+def placed_operation(units: Units, **fields: object) -> Op:
+    message = pb.Operation(sequence=1, **fields)  # type: ignore[arg-type]
+    return decode_operation(message.SerializeToString(), units)
+
+
+@given(st.binary(min_size=1, max_size=12))
+def test_a_node_sends_a_key_where_a_client_looks_for_it(key: bytes) -> None:
+    """Both place by the units of one map: routing by a client and by a node are the same."""
+    router = devices()
+    units = router.hashed_by("devices")
+    assert units is not None
+    found = router.locate_operation("devices", placed_operation(units, key=key, get=pb.Get()))
+
+    assert isinstance(found, Hosted)
+    assert found.entry == router.map.locate("devices", key)
+
+
+def test_a_range_over_units_in_several_shards_crosses_them() -> None:
+    """Whoever names the places of one shard is served there; all of them are several shards'."""
+    router = devices()
+    wide = pb.Scan(range=pb.KeyRange(prefix=b"d", places=pb.Places()))
+    half = pb.Scan(range=pb.KeyRange(prefix=b"d", places=pb.Places(start=b"\x80")))
+    unit = pb.Scan(range=pb.KeyRange(prefix=b"d/", places=pb.Places()))
+
+    assert (
+        reason(router.locate_operation("devices", placed_operation(UNITS, scan=wide))) is Reason.CROSS_SHARD
+    )
+    for scan in (half, unit):
+        found = router.locate_operation("devices", placed_operation(UNITS, scan=scan))
+        assert isinstance(found, Hosted)
+
+
+def test_nothing_is_placed_by_a_map_that_does_not_say_how() -> None:
+    """A namespace that only a replica here knows, or knows with other units, is not served by guess."""
+    router: Routing[Hosted] = Routing(ShardMap(1, (ALONE,)))
+    for hosted in (Hosted(FIRST, 1), Hosted(SECOND, 1)):
+        router.host(hosted)
+    router.learn((FIRST, SECOND))
+    assert router.hashed_by("devices") is None
+    assert reason(router.locate("devices", b"k")) is Reason.UNKNOWN_NAMESPACE
+    before = Shard("devices", KeyRange(b"", b""), 5, 1, REPLICAS, 0)
+    router = Routing(ShardMap(1, (before,)), (Hosted(FIRST, 1), Hosted(SECOND, 1)))
+    router.learn((FIRST, SECOND))
+    assert router.hashed_by("devices") is None
+    assert reason(router.locate("devices", b"k")) is Reason.WRONG_SHARD
+    router.replace_map(ShardMap(2, (FIRST, SECOND)))
+
+    assert router.hashed_by("devices") == UNITS
+    assert isinstance(router.locate("devices", UNITS.placed(b"k")), Hosted)
+
+
+def test_a_replica_that_knows_other_units_than_the_map_is_given_nothing() -> None:
+    """Whichever of them is wrong: a key that is placed wrongly once is lost, one that waits is not."""
+    for told in (None, Units(2, hashed=True)):
+        sole, first = FIRST._replace(range=KeyRange(b"", b""), units=told), FIRST._replace(units=told)
+        router: Routing[Hosted] = Routing(ShardMap(2, (sole,)), (Hosted(FIRST, 1),))
+        assert router.sole("devices") is None
+        assert reason(router.locate("devices", b"k")) is Reason.BUSY
+        router = Routing(ShardMap(2, (first, SECOND._replace(units=told))), (Hosted(FIRST, 1),))
+        assert reason(router.locate("devices", b"\x01")) is Reason.BUSY
+        assert reason(router.locate_range("devices", KeyRange(b"\x01", b"\x02"))) is Reason.BUSY
+        router.replace_map(ShardMap(3, (FIRST, SECOND)))
+        assert router.locate("devices", b"\x01") == Hosted(FIRST, 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica, Shard, ShardMap
+from holdfast.units import Units
+from holdfast.v1 import types_pb2
 from holdfast_node import talk
 from holdfast_node.cache.seal import OtherSource, Target
 from holdfast_node.talk import (
@@ -28,6 +30,7 @@ from holdfast_node.talk import (
 )
 from holdfast_node.v1 import talk_pb2 as pb
 
+UNITS = Units(2, b":", hashed=True)
 TARGET = Target(9, b"a", b"", (3, 1, 2))
 OTHERS = (OtherSource(4, 17, 3), OtherSource(5, 1, 1))
 REPORT = Report(
@@ -47,6 +50,7 @@ NEWS = MapNews(
         (
             Shard("default", KeyRange(b"", b"\xff\x00"), 2, 1, (Replica(1, "a:1"), Replica(2, "")), 1),
             Shard("default", KeyRange(b"\xff\x00", b""), 8, 4, (), 0),
+            Shard("devices", KeyRange(b"", b""), 9, 4, (), 0, UNITS),
         ),
     ),
     (NodeNews(1, "a:1", "a:2", "z"), NodeNews(2, "", "", "")),
@@ -64,6 +68,8 @@ ORDERS: tuple[Order, ...] = (
     DropCopyOrder(4),
     TransferOrder(2, 3),
     CreateOrder("jobs", TARGET),
+    CopyOrder(7, "devices", TARGET, 2, (1, 2), 1 << 33, UNITS),
+    CreateOrder("devices", TARGET, UNITS),
 )
 
 
@@ -90,10 +96,11 @@ def test_news_survive_their_bytes() -> None:
 
 
 def test_what_a_birth_record_says_survives_its_bytes() -> None:
-    """With this a node knows its replicas from the WAL alone."""
-    about = About("default", b"\x00", b"", (2, 1), 7, OTHERS)
+    """With this a node knows its replicas from the WAL alone, also how their keys are placed."""
+    about = About("default", b"\x00", b"", (2, 1), 7, OTHERS, UNITS)
 
     assert talk.read_about(talk.write_about(about)) == about
+    assert talk.read_about(talk.write_about(about._replace(units=None))).units is None
     assert talk.read_about(talk.write_about(About("default", b"", b"", (1,)))).sources == ()
 
 
@@ -119,6 +126,15 @@ def test_what_is_no_word_is_unreadable(data: bytes) -> None:
     """One error, whatever it is."""
     with pytest.raises(talk.Unreadable):
         talk.read(data)
+
+
+def test_units_that_are_none_are_unreadable() -> None:
+    """Nobody places keys by a separator that is not one byte."""
+    order = talk.write(CreateOrder("devices", TARGET, UNITS._replace(separator=b"::")))
+    with pytest.raises(talk.Unreadable, match="one byte"):
+        talk.read(order)
+    with pytest.raises(talk.Unreadable, match="one byte"):
+        talk.read_about(pb.ReplicaAbout(units=types_pb2.Units(parts=1)).SerializeToString())
 
 
 def test_a_map_that_leaves_keys_out_is_unreadable() -> None:

@@ -9,6 +9,7 @@ import pytest
 from holdfast.errors import HoldfastError, Reason
 from holdfast.keys import KeyRange
 from holdfast.types import EventKind
+from holdfast.units import Units
 from holdfast_node import limits, watch_hub
 from holdfast_node.cache.buckets import HEADER, pack_record
 from holdfast_node.cache.history import CompactedError, Event, Rest
@@ -192,6 +193,56 @@ def test_only_the_watched_keys_are_delivered() -> None:
 
     assert [receiver.events for receiver in receivers] == [[b"1|a|2|v|", b"1|b1|3|v|"], [b"1|b1|3|v|"]]
     assert receivers[1].slices[-1].revision == 3
+
+
+def test_keys_that_stand_among_others_are_told_by_themselves() -> None:
+    """In a hashed namespace: by snapshot, replay and live the same keys, at the places that were said."""
+    stage, units = Stage(), Units(1, hashed=True)
+    keys = [b"dev-%d/x" % n for n in range(20)] + [b"else-%d/x" % n for n in range(20)]
+    low, meant = KeyRange(b"", b"\x80"), KeyRange.of_prefix(b"dev")
+    for key in keys:
+        stage.write(units.placed(key))
+    replayed = stage.watch(low, point=0, among=meant)
+    shown = stage.watch(low, among=meant, or_snapshot=True)
+    stage.settle(replayed, shown)
+    live = stage.watch(low, among=meant)
+    unit = stage.watch(units.places_of(KeyRange.of_prefix(b"dev-3/")))
+    stage.settle(live, unit)
+    before = len(replayed.events), len(shown.events)
+    stage.write(*map(units.placed, keys))
+
+    wanted = sorted(place for key in keys if (place := units.placed(key)) in low and key in meant)
+
+    def told(events: list[bytes]) -> list[bytes]:
+        return sorted(event.split(b"|", 1)[1].rsplit(b"|", 3)[0] for event in events)
+
+    assert wanted
+    for receiver, skipped in ((replayed, before[0]), (shown, before[1]), (live, 0)):
+        assert told(receiver.events[skipped:]) == wanted
+    assert told(replayed.events[: before[0]]) == told(shown.events[: before[1]]) == wanted
+    assert told(unit.events) == [units.placed(b"dev-3/x")]
+    assert stage.watched == [True]
+    for receiver in (replayed, shown, live, unit):
+        stage.hub.cancel(receiver.watcher)
+    assert stage.watched == [True, False]
+
+
+def test_a_snapshot_says_nothing_of_pages_without_a_key_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of many keys few are meant: the first page begins the watch, the last ends the snapshot."""
+    monkeypatch.setattr(watch_hub, "PAGE_KEYS", 2)
+    stage = Stage()
+    for n in range(20):
+        stage.write(b"\x00" * 7 + b"%c" % n + b"other")
+    stage.write(b"\x01" * 8 + b"meant")
+    receiver = stage.watch(among=KeyRange.of_prefix(b"meant"), or_snapshot=True)
+    stage.settle(receiver)
+
+    assert len(receiver.events) == 1
+    assert [(bool(piece.events), piece.started, piece.caught_up) for piece in receiver.slices] == [
+        (False, True, False), (True, False, True),
+    ]  # fmt: skip
 
 
 def test_a_revision_is_never_split_over_slices(monkeypatch: pytest.MonkeyPatch) -> None:

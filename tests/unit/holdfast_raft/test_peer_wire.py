@@ -43,7 +43,7 @@ BODIES = {
     ),
     m.CopyRefused: st.builds(m.CopyRefused, U64, st.text(max_size=20)),
 }
-BEAT = st.builds(m.Heartbeat, U64, U64, U64, U64, U32)
+BEAT = st.builds(m.Heartbeat, U64, U64, U64, U32)
 NODE_MESSAGES = {
     m.Addressed: st.builds(m.Addressed, U64, U64, st.one_of(*BODIES.values())),
     m.Heartbeats: st.builds(m.Heartbeats, U64, U64, U64, st.lists(BEAT, max_size=3).map(tuple)),
@@ -110,6 +110,13 @@ def test_a_message_of_a_kind_from_the_future_is_an_error():
     future = pb.Envelope(messages=[pb.Message(group=1, term=1)]).SerializeToString()
     with pytest.raises(WireError, match="does not know"):
         decode(encode(m.Addressed(1, 1, m.Gone())) + future)
+
+
+def test_heartbeats_whose_columns_differ_in_length_are_an_error():
+    """A missing value would give each group behind it another one's term."""
+    beats = pb.Heartbeats(groups=[1, 2], terms=[1, 1], commit_indexes=[5, 5], quorum_ages_ms=[3])
+    with pytest.raises(WireError, match="columns"):
+        decode(pb.Envelope(messages=[pb.Message(heartbeats=beats)]).SerializeToString())
 
 
 def test_a_hello_in_the_middle_is_an_error():

@@ -4,108 +4,16 @@ from __future__ import annotations
 
 import pytest
 from holdfast_raft.driver import TOLD_BYTES_MAX
-from holdfast_raft.machine import CorruptImage, StateMachine
-from holdfast_raft.messages import Addressed, Gone, Here, NodeMessage, PreVote, Vote, VoteReply
+from holdfast_raft.machine import CorruptImage
+from holdfast_raft.messages import Addressed, Gone, Here, Vote, VoteReply
 from holdfast_raft.replicas import GroupIdUsedError
 from holdfast_raft.replication import LogLimits
 
-from tests.sim.cluster import Cluster, SimNode
+from tests.sim.cluster import Cluster
 from tests.sim.tape import Tape
-
-MEMBERS = (2, 1, 3)
-GROUP = 7
-BASE = (40, 3)
-"""Index and term at which the state of the born stands."""
-
-
-class Births(Cluster):
-    """Three nodes without a group; `give_birth` makes group 7 from a state at BASE."""
-
-    def __init__(self, seed: int, log_limits: LogLimits | None = None) -> None:
-        super().__init__(seed, groups=(), log_limits=log_limits)
-        self.groups[GROUP] = MEMBERS
-        self.agreed[GROUP] = {}
-        self.world.run_for(1.0)
-
-    def make_machine(self, node: SimNode, group: int) -> StateMachine:
-        tape = Tape(self.agreed[group])
-        tape.items = [b"from the source"]
-        return tape
-
-    def give_birth(self, number: int) -> None:
-        node = self.nodes[number]
-        assert node.driver is not None
-        node.machines[GROUP] = self.make_machine(node, GROUP)
-        node.driver.create_group(GROUP, MEMBERS, node.machines[GROUP], base=BASE, about=b"a target")
-
-    def give_birth_to_all(self) -> None:
-        for number in MEMBERS:
-            self.give_birth(number)
-        self.elect(GROUP)
-
-    def restart_all(self) -> None:
-        for node in self.nodes.values():
-            node.lose_power()
-        for node in self.nodes.values():
-            node.start()
-
-    def watch(self, *kinds: type) -> list[tuple[int, int, Addressed]]:
-        """Group messages of these kinds put on their way from now on: (source, target, message)."""
-        seen: list[tuple[int, int, Addressed]] = []
-        promises = self.promises.observe
-
-        def observe(source: int, target: int, message: NodeMessage) -> None:
-            promises(source, target, message)
-            if isinstance(message, Addressed) and isinstance(message.body, kinds):
-                seen.append((source, target, message))
-
-        self.network.observe = observe
-        return seen
-
+from tests.unit.holdfast_raft.births import BASE, GROUP, MEMBERS, Births
 
 # ---- births -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("order", [(2, 1, 3), (1, 2, 3), (3, 1, 2), (1, 3, 2)])
-@pytest.mark.parametrize("apart", [0.0, 0.001, 0.02, 0.1])
-def test_the_first_member_leads_within_ms_of_the_birth_that_makes_it_possible(
-    order: tuple[int, ...], apart: float
-) -> None:
-    """Clients wait: nobody waits out a timeout for a majority, or for the member meant to lead."""
-    cluster = Births(seed=1)
-    now = cluster.world.now
-    for position, number in enumerate(order):
-        cluster.world.at(now + apart * position, lambda number=number: cluster.give_birth(number))
-    possible = max(order.index(2), 1) * apart
-
-    assert cluster.world.run_until(lambda: cluster.leader(GROUP) is not None, possible + 0.03)
-
-    assert cluster.elect(GROUP).number == 2
-    assert cluster.elect(GROUP).group(GROUP).term == BASE[1] + 1
-
-
-def test_without_the_first_member_the_others_wait_one_election_timeout() -> None:
-    """Not the two seconds of an empty group, for which no client waits yet."""
-    cluster = Births(seed=2)
-    cluster.nodes[2].kill()
-    cluster.give_birth(1)
-    cluster.give_birth(3)
-
-    assert cluster.world.run_until(lambda: cluster.leader(GROUP) is not None, 0.7)
-
-
-def test_who_has_asked_in_vain_asks_again_when_another_is_born() -> None:
-    """Two of three are enough, also where the one meant to lead is away."""
-    cluster = Births(seed=3)
-    cluster.nodes[2].kill()
-    cluster.give_birth(1)
-    asked = cluster.watch(PreVote)
-    assert cluster.world.run_until(lambda: bool(asked), 1.0)
-    cluster.world.run_for(0.1)
-
-    cluster.give_birth(3)
-
-    assert cluster.world.run_until(lambda: cluster.leader(GROUP) is not None, 0.02)
 
 
 def test_a_replica_says_that_it_is_here_only_once_its_birth_is_durable() -> None:
@@ -120,34 +28,6 @@ def test_a_replica_says_that_it_is_here_only_once_its_birth_is_durable() -> None
     cluster.world.run_for(0.1)
 
     assert sorted((source, target) for source, target, _ in said) == [(1, 2), (1, 3)]
-
-
-def test_a_member_that_says_it_is_here_over_and_over_makes_no_storm() -> None:
-    """One question a heartbeat, whatever is said."""
-    cluster = Births(seed=5)
-    cluster.give_birth(2)
-    cluster.world.run_for(0.1)
-    asked = cluster.watch(PreVote)
-    driver = cluster.nodes[2].driver
-    assert driver is not None
-    for _ in range(50):
-        driver.received(1, Addressed(GROUP, 3, Here()), 10)
-    cluster.world.run_for(0.01)
-
-    assert [target for _, target, _ in asked] == [1, 3]
-
-
-def test_a_leader_feeds_a_member_as_soon_as_it_is_born() -> None:
-    """What was sent before went nowhere, and is not waited for."""
-    cluster = Births(seed=6)
-    cluster.give_birth(2)
-    cluster.give_birth(1)
-    cluster.elect(GROUP)
-    cluster.write(b"v", GROUP)
-
-    cluster.give_birth(3)
-
-    assert cluster.world.run_until(lambda: b"v" in cluster.nodes[3].tape(GROUP), 0.1)
 
 
 def test_an_empty_group_says_nothing_of_its_birth() -> None:

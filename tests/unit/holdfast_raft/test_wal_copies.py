@@ -41,24 +41,26 @@ def restarted(wal: Wal, disk: UnsyncedDisk) -> Wal:
 def test_a_copy_that_is_born_has_all_that_it_followed(disk, wal):
     """The log begins at its snapshot, the replica where the copy stood: the first term is that place's."""
     wal.born(birth(about=b"words"))
-    wal.hard_state(COPY, 4, 11)
+    wal.hard_state(COPY, 5, 11)
     append(wal, 1, group=COPY, first=23, term=4)
     again = restarted(wal, disk)
 
     found = again.recovered[COPY]
     assert found.born == birth(about=b"words")
-    assert (found.base, found.term, found.vote, found.copying) == ((20, 3), 4, 11, None)
+    assert (found.base, found.term, found.vote, found.copying) == ((20, 3), 5, 11, None)
     assert [index for _, index, _ in found.entries] == [21, 22, 23]
 
 
-def test_a_new_born_copy_begins_in_its_base_term_without_a_vote(disk, wal):
-    """So it never votes below what its state is made of."""
+def test_a_new_born_copy_has_voted_for_the_first_member_in_the_term_after_its_base(disk, wal):
+    """By being born: it never votes below what its state is made of, nor for two in its first term."""
     wal.born(birth())
     with pytest.raises(ValueError, match="goes back"):
-        wal.hard_state(COPY, 2, None)
+        wal.hard_state(COPY, 3, None)
+    with pytest.raises(ValueError, match="goes back"):
+        wal.hard_state(COPY, 4, 11)
     found = restarted(wal, disk).recovered[COPY]
 
-    assert (found.term, found.vote) == (3, None)
+    assert (found.term, found.vote) == (4, 10)
 
 
 def test_a_copy_that_was_not_born_begins_anew_at_a_start(disk, wal):

@@ -81,8 +81,8 @@ def refusal(tmp_path: Path, *segments: bytes, names: tuple[int, ...] = ()) -> Wa
         (of(RETIRE, 2), "kind 8 for group 2 does not fit what precedes it"),
         (of(ENTRY, 1, 7, 2, b"x"), "entry 7 follows 7"),
         (of(ENTRY, 1, 9, 2, b"x"), "entry 9 follows 7"),
-        (of(HARD, 1, 0, 2, hard_body(None)), "hard state goes back: term 3 vote 11 -> term 2 vote None"),
-        (of(HARD, 1, 0, 3, hard_body(10)), "hard state goes back: term 3 vote 11 -> term 3 vote 10"),
+        (of(HARD, 1, 0, 3, hard_body(None)), "hard state goes back: term 4 vote 11 -> term 3 vote None"),
+        (of(HARD, 1, 0, 4, hard_body(10)), "hard state goes back: term 4 vote 11 -> term 4 vote 10"),
         (of(TRUNCATE, 1, 5), "truncate from 5 outside 6..7"),
         (of(TRUNCATE, 1, 8), "truncate from 8 outside 6..7"),
         (of(BASE, 1, 4, 2, KEEP_SUFFIX), "base goes back from 5 to 4"),
@@ -99,7 +99,7 @@ def test_a_record_that_does_not_fit_what_precedes_it_is_refused(
     tmp_path: Path, wrong: Record, what: str
 ) -> None:
     """Above every mark too: a torn tail is what cannot be read, not what cannot be true."""
-    vote = of(HARD, 1, 0, 3, hard_body(11))
+    vote = of(HARD, 1, 0, 4, hard_body(11))
     records = numbered(FIRST, BIRTH, SIXTH, SEVENTH, vote, wrong)
     data = forged(FIRST, *records)
     *_, last = SegmentScan(data, FIRST)
@@ -112,13 +112,13 @@ def test_a_record_that_does_not_fit_what_precedes_it_is_refused(
 
 def test_the_same_records_without_a_wrong_one_are_replayed(tmp_path: Path) -> None:
     """The refusals of these tests come from what is wrong, not from how the segments are made."""
-    vote = of(HARD, 1, 0, 3, hard_body(11))
+    vote = of(HARD, 1, 0, 4, hard_body(11))
     mark = Record(MARK, 0, 0, 0, 4, b"", 0)
 
     replay = replayed(tmp_path, forged(FIRST, *numbered(FIRST, BIRTH, SIXTH, SEVENTH, vote), mark))
 
     facts = replay.groups[1].facts
-    assert (facts.last, facts.term, facts.vote) == (7, 3, 11)
+    assert (facts.last, facts.term, facts.vote) == (7, 4, 11)
     assert [entry.data for entry in replay.groups[1].entries.values()] == [b"six", b"seven"]
     assert (replay.last_lsn, replay.marked, replay.torn) == (4, 4, None)
 

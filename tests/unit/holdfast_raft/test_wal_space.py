@@ -84,11 +84,11 @@ def test_a_segment_that_a_change_opens_begins_with_the_state_before_it(disk, how
     sync(wal)
 
     (state,) = (line.fields for line in lines(disk, "state"))
-    assert (state["term"], state["base_index"], state["last"], state["retired"]) == (2, 5, 30, False)
+    assert (state["term"], state["base_index"], state["last"], state["retired"]) == (3, 5, 30, False)
     found = Wal.open(boot(disk), OPTIONS).recovered[1]
     first, last = {"truncate": (6, 29), "base": (29, 30), "retire": (0, -1)}.get(how, (6, 30))
     assert [index for _, index, _ in found.entries] == list(range(first, last + 1))
-    assert (found.term, found.retired) == (7 if how == "hard_state" else 2, how == "retire")
+    assert (found.term, found.retired) == (7 if how == "hard_state" else 3, how == "retire")
 
 
 def test_a_segment_is_kept_by_its_own_entries_only(disk):

@@ -28,13 +28,15 @@ def ask(service, *words):
     [
         (("--at", "k"), pb.SplitShardRequest(group=2, key=b"k")),
         (("--at", "base64:/w=="), pb.SplitShardRequest(group=2, key=b"\xff")),
+        (("--at-hash", "8"), pb.SplitShardRequest(group=2, place=b"\x80")),
+        (("--at-hash", "c0FF"), pb.SplitShardRequest(group=2, place=b"\xc0\xff")),
         (("--middle",), pb.SplitShardRequest(group=2, middle=True)),
         (("--by-load",), pb.SplitShardRequest(group=2, by_load=True)),
         (("--middle", "--dry-run"), pb.SplitShardRequest(group=2, middle=True, dry_run=True)),
     ],
 )
-def test_a_split_is_at_a_key_at_the_middle_or_by_load(words, asked):
-    """One of the three, and with --dry-run only what it would be."""
+def test_a_split_is_at_a_key_at_a_hash_at_the_middle_or_by_load(words, asked):
+    """One of the four, and with --dry-run only what it would be."""
     service = ScriptedAdmin(SplitShard=SPLIT)
 
     assert ask(service, "shard", "split", "2", *words, "--no-wait").exit_code == 0

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from holdfast.units import Units
 from holdfast.v1 import placement_pb2 as pb
+from holdfast.v1 import types_pb2
 
 from tests.unit.holdfast.cli.console import Console, ScriptedPlacement, serving, shard
 from tests.unit.holdfast.cli.scripted_admin import ScriptedAdmin
 
-FIELDS = {"shard", "namespace", "start", "end", "epoch", "group", "leader", "replicas", "keys", "bytes"}
+FIELDS = {
+    "shard", "namespace", "start", "end", "hashed", "epoch", "group", "leader", "replicas", "keys", "bytes",
+}  # fmt: skip
 
 
 def make_service(address_of_node_1=""):
@@ -46,13 +50,19 @@ def test_locate_names_the_shard_of_a_key(endpoint):
     assert Console().run("shard", "locate", "m", "-n", "other", "--endpoints", endpoint).exit_code == 1
 
 
-def test_a_key_of_a_hashed_namespace_is_not_located_by_its_bytes():
-    """Ranges are of hashes there: a wrong shard would be worse than none."""
-    hashed = pb.ListNamespacesResponse(namespaces=[pb.Namespace(name="default", hashed=True)])
-    with serving(ScriptedAdmin([shard()], ListNamespaces=hashed)) as address:
-        result = Console().run("shard", "locate", "a", "--endpoints", address)
+def test_a_key_of_a_hashed_namespace_is_located_by_its_place():
+    """The map says how keys are placed; bounds are shown in hex."""
+    units = Units(1, b"/", hashed=True)
+    place = units.placed(b"SN-1/mode")
+    halves = [shard(2, b"", place[:1]), shard(3, place[:1], b"")]
+    for half in halves:
+        half.units.CopyFrom(types_pb2.Units(parts=1, separator=b"/"))
+    with serving(ScriptedAdmin(halves)) as address:
+        row = Console().json("shard", "locate", "SN-1/mode", "--endpoints", address)
+        text = Console().run("shard", "list", "--endpoints", address).stdout
 
-    assert (result.exit_code, "by hash" in result.stderr) == (1, True)
+    assert (row["shard"], row["start"], row["end"], row["hashed"]) == (3, place[:1].hex(), "", True)
+    assert f"hash [, {place[:1].hex()})" in text
 
 
 def test_show_tells_which_replicas_do_not_answer(endpoint):

@@ -6,6 +6,8 @@ golden bytes.
 
 from __future__ import annotations
 
+from holdfast.units import Units
+from holdfast.v1 import types_pb2
 from holdfast_node.cache import commands
 from holdfast_node.cache.buckets import pack_record
 from holdfast_node.cache.commands import Run
@@ -22,6 +24,10 @@ GOLDEN_ENTRIES = {
     "batch": (
         commands.encode_batch(STAMP, [Run(b"S" * 16, 9, [b"op-1", b"op-2"]), Run(b"", 0, [b"op-3"])]),
         "010105040302010000000a200a10" + "53" * 16 + "10091a046f702d311a046f702d320a061a046f702d33",
+    ),
+    "batch of a hashed namespace": (
+        commands.encode_batch(STAMP, [Run(b"", 0, [b"op-1"])], Units(2, b"/", hashed=True)),
+        "010205040302010000000a061a046f702d31120508021201" + "2f",
     ),
     "touch": (commands.encode_touch(STAMP, [b"a", b"bc"]), "020105040302010000000a01610a026263"),
     "expire": (commands.encode_expire(STAMP), "0301050403020100000008e807"),
@@ -112,10 +118,14 @@ GOLDEN_SNAPSHOT: list[str] = [
 
 def test_every_stored_field_has_its_number() -> None:
     """Names, numbers and types of stored fields are what the first release fixed."""
-    found = {
-        f"{message.name}.{field.name}": (field.number, field.type)
+    stored = [
+        message
         for module in (command_pb2, snapshot_pb2)
         for message in module.DESCRIPTOR.message_types_by_name.values()
+    ]
+    found = {
+        f"{message.name}.{field.name}": (field.number, field.type)
+        for message in [*stored, types_pb2.Units.DESCRIPTOR]
         for field in message.fields
     }
     assert found == GOLDEN_FIELDS
@@ -123,6 +133,9 @@ def test_every_stored_field_has_its_number() -> None:
 
 GOLDEN_FIELDS: dict[str, tuple[int, int]] = {
     "Batch.runs": (1, 11),
+    "Batch.units": (2, 11),
+    "Units.parts": (1, 13),
+    "Units.separator": (2, 12),
     "Run.session": (1, 12),
     "Run.answered_below": (2, 4),
     "Run.operations": (3, 12),

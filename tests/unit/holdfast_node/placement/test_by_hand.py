@@ -57,6 +57,19 @@ def test_a_split_inside_a_unit_is_refused():
     assert "unit b'dev/'" in refusal(desk(world).split_at(2, b"dev/7")).message
 
 
+def test_a_hashed_shard_is_cut_by_places_and_another_by_keys():
+    """A key parts no hash space and a hash no keys: each is told what to name instead."""
+    world = cluster(3)
+    assert "name a key" in refusal(desk(world).split_at_place(2, b"\x40")).message
+    world.state.namespaces["default"] = world.state.namespaces["default"]._replace(hashed=True)
+
+    assert "--at-hash" in refusal(desk(world).split_at(2, b"dev")).message
+    for place in (b"", b"\xff", b"\x40" * 9):
+        assert refusal(desk(world).split_at_place(2, place)).field == "place"
+    assert "place 8000" in refusal(desk(world).split_at_place(2, b"\xff")).message
+    assert taken(world, desk(world).split_at_place(2, b"\x40")).targets[1].start == b"\x40"
+
+
 def test_a_split_in_the_middle_goes_by_the_leaders_figures():
     """The middle is what the leader reports; without one, or without figures, it says so."""
     world = with_load(middle=b"k")

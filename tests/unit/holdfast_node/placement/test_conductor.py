@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from holdfast.units import Units
 from holdfast_node import talk
 from holdfast_node.cache.seal import Target
 from holdfast_node.placement.cluster import Namespace, Planning, Policy
@@ -317,6 +318,40 @@ def test_an_empty_shard_is_made_where_it_is_missing() -> None:
     world.report(1, ReplicaReport(2), ReplicaReport(3))
     world.wait(ORDER_AGAIN)
     assert world.orders() == [(2, CreateOrder("jobs", target))]
+
+
+def test_orders_and_map_say_how_a_namespace_is_hashed() -> None:
+    """Whoever makes a replica is told with the order, clients and nodes by the map; a hot key is a key."""
+    world = World()
+    world.do(JoinNode("127.0.0.1:7404", 104))
+    units = Units(1, b"/", hashed=True)
+    devices = Namespace("devices", unit_parts=1, hashed=True)
+    world.do(CreateNamespace(devices, (Part(b"", b"", (1, 2)),)))
+    target = Target(3, b"", b"", (1, 2))
+    for node in HERE:
+        world.report(node, ReplicaReport(2))
+    assert world.orders() == [(node, CreateOrder("devices", target, units)) for node in (1, 2)]
+    assert {shard.namespace: shard.units for shard in world.conductor.map().shards} == {
+        "default": None, "devices": units,
+    }  # fmt: skip
+    hot, middle = units.placed(b"dev/x"), units.placed(b"dev/y")
+    world.report(1, ReplicaReport(2), ReplicaReport(3, leads=True, middle=middle, hot_key=hot))
+    load = world.conductor.loads().shards[3]
+
+    assert (load.hot_key, load.middle) == (b"dev/x", middle[:8])
+
+
+def test_a_copy_of_a_hashed_shard_is_told_so() -> None:
+    """The node that takes it may never have heard of the namespace."""
+    world = World()
+    world.do(JoinNode("127.0.0.1:7404", 104))
+    world.do(CreateNamespace(Namespace("devices", unit_parts=1, hashed=True), (Part(b"", b"", HERE),)))
+    for node in HERE:
+        world.report(node, ReplicaReport(2), ReplicaReport(3))
+    world.plan(Kind.MOVE, (3,), Part(b"", b"", (4, 1, 2)))
+
+    ((_, order),) = [said for said in world.orders() if isinstance(said[1], CopyOrder)]
+    assert order.units == Units(1, b"/", hashed=True)
 
 
 def test_a_target_is_never_made_empty() -> None:

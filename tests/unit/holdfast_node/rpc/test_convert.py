@@ -6,14 +6,17 @@ from contextlib import suppress
 
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
+from holdfast import wire
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica, Shard
 from holdfast.token import TokenEntry
-from holdfast.types import Item, Outcome
+from holdfast.types import EventKind, Item, Outcome
+from holdfast.units import Units
 from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1 import types_pb2 as types
 from holdfast_node import limits
+from holdfast_node.cache.history import Event
 from holdfast_node.cache.results import OpResult, Page, TxnOutcome
 from holdfast_node.rpc import convert
 from holdfast_node.v1 import frame_pb2 as private
@@ -24,6 +27,9 @@ from hypothesis import strategies as st
 SHARD = Shard(
     "default", KeyRange(b"a", b"m"), 7, 3, (Replica(1, "127.0.0.1:1"), Replica(2, "127.0.0.1:2")), 2
 )
+
+
+UNITS = Units(1, b"/", hashed=True)
 
 
 def added(result: OpResult) -> pb.Result:
@@ -237,7 +243,54 @@ def test_a_watch_range_is_checked_like_a_scans() -> None:
         convert.watch_range(pb.WatchStart(range=pb.KeyRange(prefix=b"p", start=b"a")))
 
     assert caught.value.field == "start.range.prefix"
-    assert convert.watch_range(pb.WatchStart()) == KeyRange(b"", b"")
+    assert convert.watch_range(pb.WatchStart()) == (KeyRange(b"", b""), None)
+
+
+def test_a_watch_of_a_hashed_namespace_is_about_places() -> None:
+    """A unit is a range of them; what is wider stands among others, everywhere unless it says where."""
+    unit, wide = pb.WatchStart(range=pb.KeyRange(prefix=b"d/")), pb.WatchStart(range=pb.KeyRange(prefix=b"d"))
+
+    assert convert.watch_range(unit, UNITS) == (UNITS.places_of(KeyRange.of_prefix(b"d/")), None)
+    assert convert.watch_range(wide, UNITS) == (KeyRange(b"", b""), KeyRange(b"d", b"e"))
+    wide.range.places.start = b"\x80"
+    assert convert.watch_range(wide, UNITS) == (KeyRange(b"\x80", b""), KeyRange(b"d", b"e"))
+    with pytest.raises(HoldfastError) as caught:
+        convert.watch_range(wide)
+    assert (caught.value.reason, caught.value.field) == (Reason.CROSS_SHARD, "start.range.places")
+
+
+def test_clients_are_answered_in_plain_keys() -> None:
+    """The items of a page and the events of a watch; what is next stays a place."""
+    place = UNITS.placed(b"d/x")
+    page = convert.page_message(OpResult(page=Page((Item(place, b"v", 3, 0),), place)), UNITS)
+    event = Event(int(EventKind.DELETED), place, 4, None, None)
+
+    assert ([item.key for item in page.items], page.next) == ([b"d/x"], place)
+    encoded = convert.event_encoder(UNITS)(event, False, False)
+    assert pb.Event.FromString(encoded) == pb.Event(kind=pb.Event.KIND_DELETED, key=b"d/x", revision=4)
+    assert convert.event_encoder(None) is convert.event_bytes
+
+
+def test_a_unary_range_in_a_hashed_namespace_is_about_all_places() -> None:
+    """Who has no map need not name them; elsewhere nothing is said of them."""
+    scan = convert.scan_operation(pb.ScanRequest(prefix_text="d"))[1]
+    convert.say_places(scan, None)
+    assert not scan.scan.range.HasField("places")
+    convert.say_places(scan, UNITS)
+    assert scan.scan.range.HasField("places")
+    request = pb.DeleteRequest(delete=pb.Delete(range=pb.KeyRange(places=pb.Places(start=b"\x80"))))
+    delete = convert.delete_operation(request)[1]
+    convert.say_places(delete, UNITS)
+    assert delete.delete.range.places.start == b"\x80"
+
+
+def test_a_map_entry_says_how_its_namespace_is_hashed() -> None:
+    """Clients place keys by what the map says, so it must survive its bytes."""
+    entry = SHARD._replace(units=UNITS)
+
+    assert convert.shard_of(convert.shard_message(entry)) == entry
+    assert wire.shard(convert.shard_message(entry)) == entry
+    assert not convert.shard_message(SHARD).HasField("units")
 
 
 def test_a_watch_response_reads_as_the_public_message() -> None:

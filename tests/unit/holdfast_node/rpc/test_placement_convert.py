@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from holdfast.errors import HoldfastError, Reason
+from holdfast.units import Units
 from holdfast.v1 import placement_pb2 as pb
 from holdfast_node.cache.policy import Eviction
 from holdfast_node.cache.seal import Target
@@ -126,10 +127,10 @@ def test_what_a_new_namespace_does_not_say_is_as_usual() -> None:
     assert convert.namespace_asked(pb.Namespace(name="jobs")) == usual
     asked = convert.namespace_asked(
         pb.Namespace(name="jobs", budget_bytes=5 << 20, eviction=2, strict_ttl=True, replicas=1, unit_parts=2,
-                     unit_separator=b":")
+                     unit_separator=b":", hashed=True)
     )  # fmt: skip
     assert (asked.budget_bytes, asked.eviction, asked.strict_ttl) == (5 << 20, Eviction.NOEVICT, True)
-    assert (asked.replicas, asked.unit_parts, asked.unit_separator) == (1, 2, b":")
+    assert (asked.replicas, asked.units) == (1, Units(2, b":", hashed=True))
     message = convert.namespace_message(state(), asked, 3, 4)
     assert (message.name, message.keys, message.bytes, message.shards) == ("jobs", 3, 4, 0)
     assert convert.namespace_asked(message) == asked
@@ -139,7 +140,6 @@ def test_what_a_new_namespace_does_not_say_is_as_usual() -> None:
     ("fields", "field"),
     [
         ({"unit_separator": b"::"}, "namespace.unit_separator"),
-        ({"hashed": True}, "namespace.hashed"),
         ({"eviction": 9}, "namespace.eviction"),
     ],
 )

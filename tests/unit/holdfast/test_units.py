@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast.keys import KeyRange
-from holdfast_node.placement.units import Units, even_cuts, hash_of, unit_of
+from holdfast.units import Units, even_cuts, hash_of, is_among, unit_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,7 +53,7 @@ def test_a_cut_inside_a_unit_goes_to_its_beginning_or_behind_it():
 
 
 def test_the_hash_of_a_unit_never_changes():
-    """Placed keys are stored: the bytes of the hash are fixed."""
+    """Places are stored: the bytes of the hash are fixed."""
     assert hash_of(b"device/1/").hex() == "92da13f98b54f0cd"
 
 
@@ -71,19 +71,42 @@ def test_placed_keys_of_a_unit_stand_together_in_order(keys, prefix, parts):
     )
 
 
-@given(st.lists(KEYS, max_size=8), KEYS, st.integers(0, 2), st.booleans())
-def test_a_placed_range_holds_every_key_of_the_prefix_and_no_other(keys, prefix, parts, hashed):
-    """Where a prefix has one range, that range is exactly its keys: scans and deletes need no more."""
+@given(st.lists(KEYS, max_size=8), KEYS, KEYS, st.booleans(), st.integers(0, 2), st.booleans())
+def test_a_range_of_places_holds_every_key_of_the_range_and_no_other(keys, start, end, prefix, parts, hashed):
+    """Where a range has one range of places, that is exactly its keys: who asks there needs no filter."""
     units = Units(parts, hashed=hashed)
-    found = units.placed_range(prefix)
+    meant = KeyRange.of_prefix(start) if prefix else KeyRange(start, end)
+    found = units.places_of(meant)
 
-    assert found is None or all((units.placed(k) in found) == k.startswith(prefix) for k in keys)
+    assert found is None or all((units.placed(key) in found) == (key in meant) for key in [*keys, start])
 
 
-def test_a_prefix_shorter_than_a_unit_is_everywhere():
-    """In a hashed namespace a prefix that holds no whole unit has no one range."""
-    assert Units(2, hashed=True).placed_range(b"site/") is None
-    assert Units(0, hashed=True).placed_range(b"site/") is None
+@given(st.lists(KEYS, max_size=8), KEYS, KEYS)
+def test_among_others_a_key_is_told_by_itself(keys, start, end):
+    """Whoever walks places keeps exactly the keys of the range."""
+    units, meant = Units(1, hashed=True), KeyRange(start, end)
+
+    assert [is_among(units.placed(key), meant) for key in keys] == [key in meant for key in keys]
+
+
+def test_a_key_comes_back_from_its_place():
+    """What clients are shown is what they put."""
+    for units in (Units(1), Units(1, hashed=True)):
+        assert units.key_at(units.placed(b"dev/x")) == b"dev/x"
+
+
+def test_a_range_that_leaves_a_unit_is_everywhere():
+    """In a hashed namespace a prefix shorter than a unit, or a range over units, has no one range."""
+    for keys in (KeyRange.of_prefix(b"site/"), KeyRange(b"site/7/", b"site/8"), KeyRange(b"", b"")):
+        assert Units(2, hashed=True).places_of(keys) is None
+    assert Units(0, hashed=True).places_of(KeyRange.of_prefix(b"site/7")) is None
+
+
+def test_one_key_has_one_place_whatever_its_unit():
+    """A range of one key is one place, also where keys are units by themselves."""
+    for units in (Units(0, hashed=True), Units(2, hashed=True)):
+        place = units.placed(b"site")
+        assert units.places_of(KeyRange(b"site", b"site\0")) == KeyRange(place, place + b"\0")
 
 
 def test_even_cuts_part_the_hash_space_evenly():
