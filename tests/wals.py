@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from holdfast_chaos.node.unsynced_disk import UnsyncedDisk
 from holdfast_raft.wal import Born, Wal, WalOptions
 from holdfast_raft.wal_inspect import Line, dump
 from holdfast_raft.wal_records import CRC, HEAD, MARK, Header, Record, header_bytes, mark_bytes
-
-from tests.disks import UnsyncedDisk
 
 OPTIONS = WalOptions(segment_bytes=4096, segments_max=3, total_bytes_max=1 << 20)
 BORN = Born(group=1, members=(10, 11, 12), base_index=5, base_term=2, snapshot_crc=99)

@@ -2,8 +2,10 @@
 
 A run writes a *record*, JSON Lines (`record.py`); checkers judge it afterwards, so that a saved record can
 be judged again, by others too: `python -m holdfast_chaos check FILE`. What is promised is in docs/guide;
-which checker holds which promise is in `judging.py`.
+which checker holds which promise is in `judging.py`. How to run it: docs/guide/chaos.md.
 
-Pure but for `record_file.py` and the command line: no clock, no network, and chance only as a seeded
-generator that is handed in.
+What is asked, when which fault comes, what a record means, how it is judged and drawn is pure: no clock, no
+network, and chance only as a seeded generator that is handed in. Shells around it: `cluster/` (processes and
+the network between them), `workloads/` (clients), `nemesis/` (faults), `node/` (a node on a disk of ours),
+`runner.py`, `record_file.py` and the command line.
 """

@@ -1,4 +1,4 @@
-"""The command line, `python -m holdfast_chaos`: judges a saved record.
+"""The command line, `python -m holdfast_chaos`: runs, judges, reports.
 
 Exit status: 0 valid · 1 invalid · 2 usage, or a file that is no record · 3 unknown or void.
 """
@@ -9,22 +9,125 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
+import uvloop
 
-from holdfast_chaos.judging import Budget, judgements
+from holdfast_chaos.generator import GENERATORS
+from holdfast_chaos.judging import WORKLOADS, Budget, judgements
+from holdfast_chaos.nemesis.known import NEMESES
 from holdfast_chaos.record import Header, RecordError
 from holdfast_chaos.record_file import load
+from holdfast_chaos.report import page
+from holdfast_chaos.runner import Wish, judged, plan_of, run
+from holdfast_chaos.scenarios import SCENARIOS, wishes
+from holdfast_chaos.schedule import KINDS
 from holdfast_chaos.search import STEPS_MAX
 from holdfast_chaos.verdict import Judgement, Verdict, as_json, overall
 
+REPORT: Final = "report.html"
 EXIT: Final = {Verdict.VALID: 0, Verdict.INVALID: 1, Verdict.UNKNOWN: 3, Verdict.VOID: 3}
+_SEVERITY: Final = (0, 3, 1)
+"""Of several runs the worst counts."""
 
 
 @click.group("holdfast_chaos")
 def root() -> None:
     """Breaks a cluster on purpose, and judges what its clients saw."""
+
+
+@root.command("run")
+@click.option("--workload", type=click.Choice(sorted(GENERATORS)), default="register", show_default=True)
+@click.option("--nemesis", default="", help="Names with commas, or `all`; see `list`. [default: none]")
+@click.option("--nodes", type=click.IntRange(1, 9), default=3, show_default=True)
+@click.option("--time", "seconds", type=click.FloatRange(8), default=60.0, show_default=True, help="Seconds.")
+@click.option(
+    "--rate", type=click.FloatRange(1), default=600.0, show_default=True, help="Operations a second."
+)
+@click.option("--rate-min", type=float, default=100.0, show_default=True, help="Fewer a second: void.")
+@click.option("--clients", type=click.IntRange(1), default=12, show_default=True)
+@click.option("--seed", type=int, help="Of operations and faults. [default: by the clock]")
+@click.option(
+    "--interval", type=click.FloatRange(0.5), default=5.0, show_default=True, help="Between faults."
+)
+@click.option("--side-by-side", type=click.IntRange(1), default=1, show_default=True, help="Faults at once.")
+@click.option("--recovery-ms", type=float, default=2000.0, show_default=True, help="Bound after healing.")
+@click.option("--program", default="", help="What of Python runs a node, as after `python -m`.")
+@click.option("--scenario", type=click.Choice(sorted(SCENARIOS)), help="Instead of a workload and nemeses.")
+@click.option("--out", type=click.Path(path_type=Path), help="A new folder. [default: chaos-runs/TIME]")
+def run_command(
+    out: Path | None, nemesis: str, program: str, seed: int | None, scenario: str | None, **facts: Any
+) -> None:
+    """Starts a cluster, breaks it, and judges what its clients saw.
+
+    \b
+    Examples:
+      # A minute of the leader being killed
+      python -m holdfast_chaos run --workload register --nemesis kill-leader
+      # Every nemesis in turn, with several workloads, ten minutes
+      python -m holdfast_chaos run --scenario all --time 600
+      # Your own build of a node, on five nodes
+      python -m holdfast_chaos run --nemesis kill-all --nodes 5 --program "my_node_module"
+    """  # noqa: D301
+    seed = time.time_ns() % 1_000_000 if seed is None else seed
+    folder = out or Path("chaos-runs") / time.strftime("%Y%m%dT%H%M%S")
+    started = ("-m", *program.split()) if program else ()
+    base = Wish(nemeses=nemeses_named(nemesis), seed=seed, program=started, **facts)
+    parts = [("", base)] if scenario is None else wishes(scenario, base)
+    raise SystemExit(max([_one_run(wish, folder / name) for name, wish in parts], key=_SEVERITY.index))
+
+
+def _one_run(wish: Wish, folder: Path) -> int:
+    """Runs, judges, reports; the exit status."""
+    wish = wish._replace(command=command_of(wish))
+    skipped = set(wish.nemeses) - {fault.name for fault in plan_of(wish)}
+    if skipped:
+        click.echo(f"no time for: {', '.join(sorted(skipped))}", err=True)
+    path = uvloop.run(run(wish, folder, lambda line: click.echo(line, err=True)))
+    outcome = judged(path)
+    _print(outcome.record.header, outcome.judgements)
+    (folder / REPORT).write_text(page(outcome.record, outcome.judgements), encoding="utf-8")
+    click.echo(f"report: {folder / REPORT}")
+    return EXIT[outcome.verdict]
+
+
+def nemeses_named(text: str) -> tuple[str, ...]:
+    """The names in an option. Raises UsageError."""
+    names = tuple(NEMESES) if text == "all" else tuple(name for name in text.split(",") if name)
+    for name in names:
+        if name not in NEMESES:
+            raise click.UsageError(f"no nemesis {name!r}; `list` names them")
+    return names
+
+
+def command_of(wish: Wish) -> str:
+    """The command line that runs the same again: the same faults at the same times, the same questions."""
+    words = ["python -m holdfast_chaos run"]
+    words += [f"--nemesis {','.join(wish.nemeses)}"] if wish.nemeses else []
+    words += [f'--program "{" ".join(wish.program[1:])}"'] if wish.program else []
+    shown = {"time": wish.seconds, **wish._asdict()}
+    for name in ("nemeses", "program", "seconds", "command"):
+        del shown[name]
+    words += [f"--{name.replace('_', '-')} {value}" for name, value in shown.items()]
+    return " ".join(words)
+
+
+@root.command("list")
+def list_command() -> None:
+    """Names the workloads, the nemeses and the scenarios."""
+    click.echo("workloads, and what judges each:")
+    for name in sorted(GENERATORS):
+        click.echo(f"  {name:<10} {', '.join(WORKLOADS[name])}")
+    click.echo("nemeses:")
+    for name, kind in KINDS.items():
+        if name in NEMESES:
+            about = (NEMESES[name].__doc__ or "").strip().splitlines()[0]
+            click.echo(f"  {name:<20} {kind.shortest_s:g}-{kind.longest_s:g} s  {about}")
+    click.echo("scenarios:")
+    for name, parts in SCENARIOS.items():
+        for part in parts:
+            click.echo(f"  {name:<10} {part.workload:<10} {', '.join(part.nemeses)}")
 
 
 @root.command()
@@ -64,6 +167,27 @@ def check(file: Path, output: str, steps: int, seconds: float | None) -> None:
     else:
         _print(record.header, told)
     raise SystemExit(EXIT[overall(told)])
+
+
+@root.command("report")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The page. [default: report.html beside FILE]")
+def report_command(file: Path, out: Path | None) -> None:
+    """Judges a saved record and draws its page.
+
+    \b
+    Examples:
+      # The page of a run, again
+      python -m holdfast_chaos report chaos-runs/20260101T120000/record.jsonl
+    """  # noqa: D301
+    try:
+        record = load(file)
+        told = judgements(record)
+    except (RecordError, UnicodeDecodeError) as problem:
+        raise click.UsageError(f"{file}: {problem}") from None
+    target = out or file.with_name(REPORT)
+    target.write_text(page(record, told), encoding="utf-8")
+    click.echo(f"{overall(told)}: {target}")
 
 
 def _print(header: Header, told: Iterable[Judgement]) -> None:

@@ -1,8 +1,8 @@
 """Which checker holds which promise: a record goes in, one judgement of each checker comes out.
 
 Every record is judged by `values` and `guarantees` (what is read happened; sessions and ages) as far as it
-holds registers, by `availability` (it counts, it recovers) and, when there are notes of replicas, by
-`replicas`. What else judges it goes by its workload.
+holds registers, by `availability` (it counts, it recovers), by `course` (it came to its end) and, when there
+are notes of replicas, by `replicas`. What else judges it goes by its workload.
 
 A checker that breaks says UNKNOWN with its error: a judge must not fall silent.
 """
@@ -17,6 +17,7 @@ from holdfast_chaos import (
     availability,
     bank,
     counter,
+    course,
     expiring,
     guarantees,
     linearizability,
@@ -106,6 +107,7 @@ _CHECKERS: Final[dict[str, Callable[[Case], Judgement]]] = {
     "ttl": _ttl,
     "replicas": lambda case: replicas.check(case.notes),
     "availability": _availability,
+    "course": lambda case: course.check(case.notes, has_end=case.setting("has_end", False)),
 }
 WORKLOADS: Final[dict[str, tuple[str, ...]]] = {
     "register": ("linearizability", "values", "guarantees"),
@@ -131,6 +133,8 @@ def judgements(record: Record, budget: Budget | None = None) -> tuple[Judgement,
         question = Finding("workload", f"nobody knows how to judge the workload {record.header.workload!r}")
         return (judge("workload", open_questions=[question]),)
     every = [*names, "availability"]
+    if case.setting("has_end", False):
+        every.append("course")
     if any(note.f in ("digest", "entry", "leader") for note in noted):
         every.append("replicas")
     return tuple(_judged(name, case) for name in every)

@@ -15,29 +15,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
+from holdfast_chaos.node.unsynced_disk import UnsyncedDisk
 from holdfast_node import logs
 from holdfast_node.config import load
 from holdfast_node.server import run
 
-from tests.disks import Inode, UnsyncedDisk
-
 POWER_FAILED = 137
-
-
-class FailingDisk(UnsyncedDisk):
-    """Can be told to lie about syncs."""
-
-    lies = False
-
-    def persist(self, inode: Inode, writes: Sequence[tuple[int, bytes]]) -> None:
-        if self.lies:
-            inode.lost += writes
-        else:
-            super().persist(inode, writes)
 
 
 def main() -> None:
@@ -46,7 +32,7 @@ def main() -> None:
     place = config.data_dir.with_name("disk")
     place.mkdir(parents=True, exist_ok=True)
     torn = os.environ.get("HOLDFAST_TEST_TORN")
-    disk = FailingDisk(place, seed=int(torn or 0))
+    disk = UnsyncedDisk(place, seed=int(torn or 0))
 
     def power_off(*_: object) -> None:
         try:

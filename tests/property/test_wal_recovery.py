@@ -8,12 +8,11 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from holdfast_chaos.node.unsynced_disk import Fault, UnsyncedDisk
 from holdfast_raft.wal import Born, SyncJob, Wal, WalDamaged, WalOptions
 from holdfast_raft.wal_inspect import verify
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tests.disks import Fault, UnsyncedDisk
 
 SMALL = WalOptions(segment_bytes=4096, segments_max=3, total_bytes_max=1 << 20)
 GROUPS = (1, 2, 3)

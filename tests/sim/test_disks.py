@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from tests.disks import Fault, UnsyncedDisk
+from holdfast_chaos.node.unsynced_disk import Fault, UnsyncedDisk
 
 
 @pytest.fixture

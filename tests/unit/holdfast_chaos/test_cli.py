@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from holdfast_chaos.cli import root
+from holdfast_chaos.cli import command_of, root
 from holdfast_chaos.record import Record
 from holdfast_chaos.record_file import RecordFile
+from holdfast_chaos.runner import Wish
 
 from tests.unit.holdfast_chaos.records import Script
 
@@ -129,3 +131,45 @@ def test_it_runs_as_a_module():
     )
 
     assert "check" in told.stdout
+
+
+def test_list_names_what_can_be_run():
+    """Workloads with their judges, nemeses with what they do, scenarios with their parts."""
+    told = CliRunner().invoke(root, ["list"])
+
+    assert told.exit_code == 0
+    for name in ("register", "kill-leader", "quick"):
+        assert f"\n  {name} " in told.output
+
+
+def test_a_nemesis_that_does_not_exist_is_a_wrong_use(tmp_path):
+    """Before anything is started."""
+    told = CliRunner().invoke(root, ["run", "--nemesis", "kill-leder", "--out", str(tmp_path / "run")])
+
+    assert told.exit_code == 2
+    assert "no nemesis 'kill-leder'" in told.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_command_runs_the_same_again():
+    """What is printed as the replay is understood, and means the same run."""
+    wish = Wish("bank", ("kill-leader", "delay"), 5, 40.0, 300.0, 50.0, 9, 7, 2.5, 2, ("-m", "a", "b"), 900.0)
+    words = shlex.split(command_of(wish))
+    assert words[:4] == ["python", "-m", "holdfast_chaos", "run"]
+    context = root.commands["run"].make_context("run", words[4:])  # type: ignore[attr-defined]
+
+    given = {name: context.params[name] for name in ("workload", "nodes", "seconds", "rate", "rate_min")}
+    assert given == {name: getattr(wish, name) for name in given}
+    assert context.params["nemesis"] == "kill-leader,delay"
+    assert context.params["program"] == "a b"
+    assert (context.params["seed"], context.params["interval"], context.params["side_by_side"]) == (7, 2.5, 2)
+
+
+def test_a_record_can_be_drawn_again(tmp_path):
+    """The page lies beside the record unless another place is named."""
+    path = saved(tmp_path, bad().record(**DEMANDS))
+    told = CliRunner().invoke(root, ["report", str(path)])
+
+    assert told.exit_code == 0
+    assert told.output.startswith("invalid: ")
+    assert "<!doctype html>" in (tmp_path / "report.html").read_text()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from holdfast_chaos.node.unsynced_disk import Fault, UnsyncedDisk
 from holdfast_raft.snapshots import SnapshotDamaged, SnapshotInfo, SnapshotStore
 
-from tests.disks import Fault, UnsyncedDisk
 from tests.wals import append, reopened, started, sync
 
 CHUNKS = [b"first", b"x" * 5000, b"\0", b"last"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from holdfast_chaos.node.unsynced_disk import Fault, UnsyncedDisk
 from holdfast_raft.wal import Born, Wal
 
-from tests.disks import Fault, UnsyncedDisk
 from tests.wals import BORN, OPTIONS, append, boot, data_of, lines, reopened, started, sync
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from holdfast_chaos.node.unsynced_disk import UnsyncedDisk
 from holdfast_raft.wal import Born, Wal
 from holdfast_raft.wal_records import ABOUT_BYTES_MAX
 
-from tests.disks import UnsyncedDisk
 from tests.wals import OPTIONS, append, boot, lines, settle, started, sync
 
 SOURCE, COPY = 1, 7

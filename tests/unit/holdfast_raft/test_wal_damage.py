@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from holdfast_chaos.node.unsynced_disk import UnsyncedDisk
 from holdfast_raft.wal import WalDamaged
 from holdfast_raft.wal_records import mark_bytes
 
-from tests.disks import UnsyncedDisk
 from tests.wals import append, data_of, flip, lines, reopened, settle, started, sync
 
 

@@ -7,9 +7,9 @@ import errno
 from pathlib import Path
 
 import pytest
+from holdfast_chaos.node.unsynced_disk import Fault, UnsyncedDisk
 from holdfast_raft.wal import Wal
 
-from tests.disks import Fault, UnsyncedDisk
 from tests.wals import OPTIONS, append, boot, data_of, lines, settle, started, sync
 
 

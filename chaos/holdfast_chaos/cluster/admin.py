@@ -1,0 +1,186 @@
+"""The public API as an operator calls it, asked of whichever node answers, past the gates.
+
+Only what `holdfast.v1.Placement` offers: the harness's eyes, and the hands of its nemeses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import grpc
+from holdfast.v1 import placement_pb2 as pb
+from holdfast.v1 import placement_pb2_grpc
+
+PLACEMENT_GROUP: Final = 1
+POLICIES: Final = tuple(value for value in pb.Planning.Policy.values() if value)
+ENDED: Final = (pb.Plan.PHASE_DONE, pb.Plan.PHASE_CANCELLED)
+TIMEOUT_S: Final = 2.0
+Refused = (grpc.aio.AioRpcError, TimeoutError)
+"""What a wish that is not granted raises; it may have been granted all the same."""
+_OPTIONS: Final = (("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200))
+
+
+class Replica(NamedTuple):
+    """What a replica says of itself."""
+
+    node: int
+    group: int
+    leads: bool
+    term: int
+    commit_index: int
+    applied_index: int
+    snapshot_index: int
+    digest: str
+
+
+class Ending(NamedTuple):
+    """Of a plan. phase: `done` or `cancelled`; why: of one that was taken back."""
+
+    phase: str
+    why: str
+
+
+class Admin:
+    """See the module docstring. addresses: of the nodes to ask, by number, those that run."""
+
+    def __init__(self, addresses: Callable[[], dict[int, str]]) -> None:
+        self._addresses = addresses
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def _stub(self, address: str) -> Any:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        return placement_pb2_grpc.PlacementStub(channel)
+
+    async def ask(self, verb: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
+        """The answer of the first node that gives one; what all refuse is raised, the last refusal."""
+        problem: grpc.aio.AioRpcError | None = None
+        for address in self._addresses().values():
+            try:
+                return await getattr(self._stub(address), verb)(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as failure:
+                problem = failure
+        if problem is None:
+            raise TimeoutError("no node runs")
+        raise problem
+
+    async def patiently(self, verb: str, request: Any, within_s: float = 30.0) -> Any:
+        """The answer, once the cluster can give it: a leader may be missing for a while."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within_s
+        while True:
+            try:
+                return await self.ask(verb, request)
+            except (grpc.aio.AioRpcError, TimeoutError):
+                if loop.time() > end:
+                    raise
+                await asyncio.sleep(0.1)
+
+    async def replicas(self, number: int, timeout_s: float = TIMEOUT_S) -> tuple[Replica, ...]:
+        """The replicas on a node; none: it does not answer."""
+        address = self._addresses().get(number)
+        if address is None:
+            return ()
+        try:
+            answer = await self._stub(address).ListReplicas(pb.ListReplicasRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return ()
+        return tuple(_replica(answer.node, replica) for replica in answer.replicas)
+
+    async def all_replicas(self, timeout_s: float = TIMEOUT_S) -> tuple[Replica, ...]:
+        """The replicas on every node that answers."""
+        found = await asyncio.gather(*(self.replicas(number, timeout_s) for number in self._addresses()))
+        return tuple(replica for own in found for replica in own)
+
+    async def leaders(self, timeout_s: float = 0.5) -> dict[int, int]:
+        """Group -> node id that leads it with a quorum; the highest term wins."""
+        found: dict[int, Replica] = {}
+        for replica in await self.all_replicas(timeout_s):
+            known = found.get(replica.group)
+            if replica.leads and (known is None or replica.term > known.term):
+                found[replica.group] = replica
+        return {group: replica.node for group, replica in found.items()}
+
+    async def shards(self) -> Sequence[Any]:
+        """The map's entries."""
+        return list((await self.patiently("GetMap", pb.GetMapRequest())).map.shards)
+
+    async def transfer(self, number: int, group: int) -> int:
+        """Asks the node that leads a group to hand it over; the id of the node that leads then."""
+        address = self._addresses().get(number)
+        if address is None:
+            raise TimeoutError(f"node {number} does not run")
+        request = pb.TransferLeaderRequest(group=group, timeout_ms=1000)
+        return int((await self._stub(address).TransferLeader(request, timeout=TIMEOUT_S)).leader)
+
+    async def pause_planner(self) -> None:
+        """Only what is asked for happens."""
+        await self.patiently("SetPlanning", pb.SetPlanningRequest(pause=POLICIES))
+
+    async def ids_at(self, known_as: str) -> list[int]:
+        """The ids of nodes that are known by an address."""
+        nodes = (await self.patiently("ListNodes", pb.ListNodesRequest())).nodes
+        return [node.id for node in nodes if node.address == known_as]
+
+    async def split(self, group: int) -> int:
+        """Cuts a shard in its middle; the plan."""
+        request = pb.SplitShardRequest(group=group, middle=True)
+        return int((await self.ask("SplitShard", request)).plan.id)
+
+    async def merge(self, group: int, other: int) -> int:
+        """Joins two neighbours; the plan."""
+        request = pb.MergeShardsRequest(group=group, other=other)
+        return int((await self.ask("MergeShards", request)).plan.id)
+
+    async def move(self, group: int, source: int, target: int, within_s: float = 0.0) -> int:
+        """Gives a replica to another node, asking so long; the plan."""
+        request = pb.MoveShardRequest(group=group, from_node=source, to_node=target)
+        answer = await (
+            self.patiently("MoveShard", request, within_s) if within_s else self.ask("MoveShard", request)
+        )
+        return int(answer.plan.id)
+
+    async def see_the_end(self, plan: int, within_s: float = 60.0) -> Ending:
+        """Waits until a plan is done or taken back."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within_s
+        while True:
+            found = (await self.patiently("GetPlan", pb.GetPlanRequest(id=plan), within_s)).plan
+            if found.phase in ENDED:
+                return Ending(pb.Plan.Phase.Name(found.phase).removeprefix("PHASE_").lower(), found.progress)
+            if loop.time() > end:
+                raise TimeoutError(f"plan {plan} has not ended: {found.progress}")
+            await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        """Hangs up."""
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    def __repr__(self) -> str:
+        return f"<Admin of {len(self._addresses())} nodes>"
+
+
+def _replica(node: int, said: Any) -> Replica:
+    leads = said.role == pb.ReplicaStatus.ROLE_LEADER and said.has_quorum
+    return Replica(
+        node,
+        said.shard.group,
+        leads,
+        said.term,
+        said.commit_index,
+        said.applied_index,
+        said.snapshot_index,
+        said.digest,
+    )
+
+
+def equal_at_one_index(replicas: Iterable[Replica]) -> bool:
+    """Whether all replicas of each group stand at one index."""
+    places: dict[int, set[int]] = {}
+    for replica in replicas:
+        places.setdefault(replica.group, set()).add(replica.applied_index)
+    return bool(places) and all(len(seen) == 1 for seen in places.values())

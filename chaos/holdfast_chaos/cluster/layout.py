@@ -1,0 +1,115 @@
+"""Where a node lives: its ports, its directory, and the configuration file that says so.
+
+Each node has three ports: the gate that everybody knows it by, where it listens for gRPC, and HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+CLUSTER_ID: Final = "chaos"
+FIRST_PORT: Final = 12_000
+"""Below what kernels hand out to clients (from 32 768 on)."""
+PORTS: Final = 20_000
+
+
+class Place(NamedTuple):
+    """One node's. number: what the harness calls it; its id in the cluster may change (a wiped disk)."""
+
+    number: int
+    folder: Path
+    gate: int
+    port: int
+    http: int
+
+    @property
+    def known_as(self) -> str:
+        """The address that peers and clients use."""
+        return f"127.0.0.1:{self.gate}"
+
+    @property
+    def address(self) -> str:
+        """Where the node listens."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def http_address(self) -> str:
+        """Where it serves health and metrics."""
+        return f"127.0.0.1:{self.http}"
+
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self.folder / "data"
+
+    @property
+    def disk(self) -> Path:
+        """What a disk of ours keeps of the WAL and the snapshots."""
+        return self.folder / "disk"
+
+    @property
+    def control(self) -> Path:
+        """The socket that takes commands to a disk of ours."""
+        return self.folder / "control"
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file."""
+        return self.folder / "config.toml"
+
+    @property
+    def log(self) -> Path:
+        """What the process prints."""
+        return self.folder / "log"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on now."""
+    found: list[int] = []
+    candidate = FIRST_PORT + os.getpid() * 40 % PORTS
+    while len(found) < count:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", candidate))
+                found.append(candidate)
+            except OSError:
+                pass
+        candidate = FIRST_PORT + (candidate + 1 - FIRST_PORT) % PORTS
+    return found
+
+
+def places(home: Path, count: int) -> tuple[Place, ...]:
+    """Where `count` nodes live below `home`."""
+    ports = iter(free_ports(3 * count))
+    return tuple(
+        Place(n, home / f"node-{n}", next(ports), next(ports), next(ports)) for n in range(1, count + 1)
+    )
+
+
+def born_with(place: Place, everyone: Sequence[Place], splits: Sequence[str], settings: str) -> str:
+    """The configuration of a node that the cluster begins with."""
+    cuts = ", ".join(f'"{cut}"' for cut in splits)
+    table = "".join(
+        f'[[nodes]]\nid = {other.number}\naddress = "{other.known_as}"\nhttp = "{other.http_address}"\n\n'
+        for other in everyone
+    )
+    return (
+        f'cluster_id = "{CLUSTER_ID}"\nnode = {place.number}\n{_own(place, place.address)}{settings}\n{table}'
+        f'[[namespaces]]\nname = "default"\nsplits = [{cuts}]\n'
+    )
+
+
+def joining(place: Place, by: Place, settings: str, *, listens_at: str) -> str:
+    """The configuration of a node that joins by asking another one.
+
+    A node that joins is known by the address it listens at, so for its first start that is the gate's.
+    """
+    return f'join = "{by.known_as}"\n{_own(place, listens_at)}{settings}\n'
+
+
+def _own(place: Place, listens_at: str) -> str:
+    return f'data_dir = "{place.data}"\naddress = "{listens_at}"\nhttp_address = "{place.http_address}"\n'

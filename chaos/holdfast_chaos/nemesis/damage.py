@@ -1,0 +1,187 @@
+"""Bytes changed on the disk of a stopped node, a torn tail, a disk that is gone: on a minority, one node.
+
+A node that finds damage must refuse to start, or repair it; it must not serve from it. Which of the two it
+did is the proof's text. One that refused is reset as an operator would (`holdfast node reset`), joins as a
+new node, and gets the old one's replicas by moves.
+
+That damage was not served is judged by all the other checkers: digests, values, linearizability.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from pathlib import Path
+from typing import Final
+
+from holdfast_chaos.cluster.cluster import Cluster
+from holdfast_chaos.cluster.node_process import NodeProcess
+from holdfast_chaos.nemesis import ballast
+from holdfast_chaos.nemesis.stage import Stage
+
+LOOK_S: Final = 0.05
+START_WITHIN_S: Final = 20.0
+MOVE_WITHIN_S: Final = 30.0
+BALLAST_MAX: Final = 30
+"""Times that some MiB are written until a snapshot is due."""
+REFUSED: Final = 1
+"""Exit status of a node that does not start."""
+FLIPS: Final = 3
+TAIL_BYTES: Final = 4096
+
+
+def wal_files(node: NodeProcess) -> list[Path]:
+    """Segments, oldest first."""
+    return _files(node, "wal")
+
+
+def snapshot_files(node: NodeProcess) -> list[Path]:
+    """Every snapshot's file."""
+    return _files(node, "snapshots")
+
+
+def _files(node: NodeProcess, folder: str) -> list[Path]:
+    places = (node.place.disk / folder, node.place.data / folder)
+    return sorted(path for place in places if place.is_dir() for path in place.rglob("*") if path.is_file())
+
+
+def used_bytes(path: Path) -> int:
+    """Where a preallocated file's zeros begin."""
+    return len(path.read_bytes().rstrip(b"\0"))
+
+
+def flip_bits(path: Path, chance: random.Random, count: int = FLIPS) -> list[int]:
+    """Turns one bit over in each of some bytes that are in use; where."""
+    data = bytearray(path.read_bytes())
+    used = len(bytes(data).rstrip(b"\0"))
+    places = sorted(chance.sample(range(used), min(count, used)))
+    for place in places:
+        data[place] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+    return places
+
+
+def tear_tail(path: Path, chance: random.Random) -> int:
+    """Cuts a WAL's last segment at any byte of its last few KiB: zeros from there on; how many bytes went.
+
+    What is cut may have been synced: then the node must refuse, since it has promised it.
+    """
+    data = path.read_bytes()
+    used = len(data.rstrip(b"\0"))
+    at = chance.randrange(max(0, used - TAIL_BYTES), used)
+    path.write_bytes(data[:at] + bytes(len(data) - at))
+    return used - at
+
+
+async def flip_wal(stage: Stage) -> None:
+    """A few bits of one node's WAL, anywhere in it."""
+    await _damaged(stage, "wal")
+
+
+async def flip_snapshot(stage: Stage) -> None:
+    """A few bits of one of its snapshots, which is made to exist first."""
+    node = victim(stage)
+    for _ in range(BALLAST_MAX):
+        if await asyncio.to_thread(snapshot_files, node):
+            break
+        await ballast.write(stage.cluster)
+    await _damaged(stage, "snapshots", node)
+
+
+async def torn_tail(stage: Stage) -> None:
+    """The end of one node's WAL is gone."""
+    await _damaged(stage, "tail")
+
+
+def victim(stage: Stage) -> NodeProcess:
+    """A node whose disk may be lost: the one that was given up before, if any.
+
+    The placement group stays on the first three nodes (docs/guide/operations.md), so a second one of them
+    that is given up would take its quorum for ever: that is no fault of a minority any more.
+    """
+    nodes = stage.cluster.nodes
+    again = [number for number in stage.healthy() if nodes[number].id != number]
+    return nodes[again[0] if again else stage.some(1)[0]]
+
+
+async def wiped(stage: Stage) -> None:
+    """One node's disk is gone; it comes back as a new node."""
+    node = victim(stage)
+    node.kill()
+    stage.proof(f"node {node.number} lost {sum(p.stat().st_size for p in wal_files(node))} bytes of WAL")
+    await stage.over()
+    await replaced(stage, node)
+
+
+async def _damaged(stage: Stage, what: str, node: NodeProcess | None = None) -> None:
+    node = node or victim(stage)
+    node.kill()
+    said = await asyncio.to_thread(_damage, node, what, stage.chance)
+    await stage.over()
+    node.start()
+    if await _refuses(node):
+        stage.proof(f"{said}: node {node.number} refused to start")
+        await replaced(stage, node)
+    else:
+        stage.proof(f"{said}: node {node.number} repaired it, or what was changed no longer counted")
+
+
+def _damage(node: NodeProcess, what: str, chance: random.Random) -> str:
+    segments = [path for path in wal_files(node) if used_bytes(path)]
+    if what == "tail":
+        return f"{tear_tail(segments[-1], chance)} bytes cut off {segments[-1].name}"
+    snapshots = snapshot_files(node) if what == "snapshots" else []
+    path = chance.choice(snapshots or segments)
+    return f"bits at {flip_bits(path, chance)} of {path.parent.name}/{path.name} turned"
+
+
+async def _refuses(node: NodeProcess) -> bool:
+    """Whether it ends by itself rather than become ready."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + START_WITHIN_S
+    while loop.time() < end:
+        if not node.is_running:
+            return True
+        if await asyncio.to_thread(_is_ready, node):
+            return False
+        await asyncio.sleep(LOOK_S)
+    raise TimeoutError(f"node {node.number} neither refuses nor becomes ready")
+
+
+def _is_ready(node: NodeProcess) -> bool:
+    return node.is_running and node.is_ready()
+
+
+async def replaced(stage: Stage, node: NodeProcess) -> None:
+    """What an operator does: resets it, lets it join anew, gives it the replicas, forgets the old id."""
+    cluster, gone = stage.cluster, node.id
+    await _reset(node)
+    await cluster.rejoin(node.number)
+    for shard in await cluster.admin.shards():
+        if gone in {replica.node for replica in shard.replicas}:
+            await _moved(cluster, shard.group, gone, node.id)
+    stage.proof(f"node {gone} was given up, and node {node.id} has its replicas")
+
+
+async def _reset(node: NodeProcess) -> None:
+    """`holdfast node reset`, and the files our own disk keeps beside the data directory."""
+    if node.place.disk.is_dir():
+        node.place.disk.rename(node.place.disk.with_name(f"disk.reset-{node.starts}"))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "holdfast.cli", "node", "reset"),
+        *("--data", str(node.place.data), "--yes"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"`holdfast node reset` of node {node.number} failed: {said.decode()}")
+
+
+async def _moved(cluster: Cluster, group: int, source: int, target: int) -> None:
+    """Once the placement leader has heard of the new node."""
+    plan = await cluster.admin.move(group, source, target, within_s=MOVE_WITHIN_S)
+    ended = await cluster.admin.see_the_end(plan)
+    if ended.phase != "done":
+        raise TimeoutError(f"plan {plan} was taken back: {ended.why}")

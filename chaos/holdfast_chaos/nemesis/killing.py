@@ -1,0 +1,75 @@
+"""Processes that end: kill -9 of one node, the leader, a majority, all; crash loops; rolling restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterable
+
+from holdfast_chaos.nemesis.stage import Stage
+
+UP_S = (0.1, 1.0)
+"""How long a node of a crash loop lives, from its start."""
+
+
+async def down(stage: Stage, numbers: Iterable[int]) -> None:
+    """Kill -9 of these at one moment, and what the kernel says of it; they come back at the end."""
+    nodes = [stage.cluster.nodes[number] for number in numbers]
+    try:
+        killed = [node for node in nodes if node.kill()]
+        for node in killed:
+            if node.status == -signal.SIGKILL:
+                stage.proof(f"node {node.number} ended by signal {int(signal.SIGKILL)}")
+        await stage.over()
+    finally:
+        for node in nodes:
+            if not node.is_running:
+                node.start()
+    await asyncio.gather(*(node.ready() for node in nodes))
+
+
+async def one(stage: Stage) -> None:
+    """Any node."""
+    await down(stage, stage.some(1))
+
+
+async def leader(stage: Stage) -> None:
+    """The one that leads most groups."""
+    await down(stage, [await stage.leader()])
+
+
+async def majority(stage: Stage) -> None:
+    """Just enough that no group has a quorum."""
+    await down(stage, stage.some(stage.majority))
+
+
+async def everyone(stage: Stage) -> None:
+    """All at one moment."""
+    await down(stage, stage.cluster.numbers)
+
+
+async def crash_loop(stage: Stage) -> None:
+    """One node is killed again and again, at any moment of its start."""
+    node = stage.cluster.nodes[stage.some(1)[0]]
+    try:
+        while stage.left_s > 0:
+            if node.kill():
+                stage.proof(f"start {node.starts} of node {node.number} ended by a signal")
+            node.start()
+            await asyncio.sleep(min(stage.chance.uniform(*UP_S), stage.left_s))
+    finally:
+        if not node.is_running:
+            node.start()
+    await node.ready()
+
+
+async def rolling_restart(stage: Stage) -> None:
+    """SIGTERM and a new start, one node after the other, each once the one before is ready."""
+    for number in stage.some(len(stage.cluster.numbers)):
+        node = stage.cluster.nodes[number]
+        status = await asyncio.to_thread(node.stop)
+        node.start()
+        stage.proof(f"node {number} ended with status {status} and was started again")
+        await node.ready()
+        if stage.left_s <= 0:
+            break

@@ -1,0 +1,50 @@
+"""Every nemesis by its name, and what it needs of the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from holdfast_chaos.nemesis import clients, connections, damage, disks, killing, partitions, pausing, placing
+from holdfast_chaos.nemesis.stage import Nemesis
+
+NEMESES: Final[Mapping[str, Nemesis]] = {
+    "kill-one": killing.one,
+    "kill-leader": killing.leader,
+    "kill-majority": killing.majority,
+    "kill-all": killing.everyone,
+    "crash-loop": killing.crash_loop,
+    "rolling-restart": killing.rolling_restart,
+    "pause-leader": pausing.leader,
+    "pause-follower": pausing.follower,
+    "pause-all-but-one": pausing.all_but_one,
+    "isolate-leader": partitions.isolate_leader,
+    "partition-halves": partitions.in_halves,
+    "partition-ring": partitions.in_a_ring,
+    "partition-bridge": partitions.by_a_bridge,
+    "partition-one-way": partitions.in_one_direction,
+    "partition-flapping": partitions.flapping,
+    "delay": connections.delay,
+    "reset": connections.reset,
+    "half-open": connections.half_open,
+    "slow-disk": disks.slow,
+    "fsync-error": disks.fsync_error,
+    "disk-full": disks.full,
+    "power-loss": disks.power_loss,
+    "failpoint": disks.failpoint,
+    "clock-jump": disks.clock_jump,
+    "clock-drift": disks.clock_drift,
+    "torn-tail": damage.torn_tail,
+    "bit-flip-wal": damage.flip_wal,
+    "bit-flip-snapshot": damage.flip_snapshot,
+    "wiped-disk": damage.wiped,
+    "transfer-leader": placing.transfer_leader,
+    "reshape": placing.reshape,
+    "client-crash": clients.crash,
+}
+MOVES_SHARDS: Final = frozenset({"reshape", "wiped-disk", "torn-tail", "bit-flip-wal", "bit-flip-snapshot"})
+"""After these a key's group may be another."""
+NEEDS_OUR_DISK: Final = frozenset(
+    {"slow-disk", "fsync-error", "disk-full", "power-loss", "clock-jump", "clock-drift", "failpoint"}
+)
+"""These command the node's disk or its wall clock, so nodes run as `holdfast_chaos.node`."""

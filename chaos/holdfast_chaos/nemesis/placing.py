@@ -1,0 +1,60 @@
+"""The cluster's own acts as faults: leaderships handed over in a loop, shards split, merged and moved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from holdfast_chaos.cluster.admin import Refused
+from holdfast_chaos.nemesis.stage import Stage
+
+PAUSE_S: Final = 0.1
+PLAN_WITHIN_S: Final = 60.0
+
+
+async def transfer_leader(stage: Stage) -> None:
+    """Hands over a shard's leadership, to whoever, again and again."""
+    while stage.left_s > 0:
+        leaders = await stage.cluster.admin.leaders()
+        group, leading = stage.chance.choice(sorted(leaders.items())) if leaders else (0, 0)
+        number = stage.cluster.number_of(leading)
+        if number:
+            try:
+                answer = await stage.cluster.admin.transfer(number, group)
+            except Refused:
+                pass  # it no longer leads, or nobody is caught up: the next attempt is another's
+            else:
+                stage.proof(f"group {group} went from node {leading} to node {answer}")
+        await asyncio.sleep(min(PAUSE_S, stage.left_s))
+
+
+async def reshape(stage: Stage) -> None:
+    """Splits and merges, and moves when a node is free; the last plan is seen to its end."""
+    admin = stage.cluster.admin
+    while stage.left_s > 0:
+        try:
+            what, plan = await _wish(stage, await admin.shards())
+        except Refused:
+            await asyncio.sleep(min(PAUSE_S, stage.left_s))
+            continue
+        ended = await admin.see_the_end(plan, PLAN_WITHIN_S)
+        stage.proof(f"plan {plan}, {what}: {ended.phase}")
+
+
+async def _wish(stage: Stage, shards: Sequence[Any]) -> tuple[str, int]:
+    """Asks for a reshape of whatever stands; what, and the plan. Raises Refused."""
+    admin = stage.cluster.admin
+    nodes = {node.id for node in stage.cluster.nodes.values()}
+    shard = stage.chance.choice(shards)
+    held = sorted(replica.node for replica in shard.replicas)
+    free = sorted(nodes - set(held))
+    # Merges twice as often as splits, so that shards do not pile up.
+    kinds = ["split", *(["merge"] * 2 if len(shards) > 1 else []), *(["move"] * 2 if free else [])]
+    kind = stage.chance.choice(kinds)
+    if kind == "move":
+        return kind, await admin.move(shard.group, stage.chance.choice(held), stage.chance.choice(free))
+    if kind == "merge":
+        at = stage.chance.randrange(len(shards) - 1)
+        return kind, await admin.merge(shards[at].group, shards[at + 1].group)
+    return kind, await admin.split(shard.group)

@@ -1,0 +1,90 @@
+"""Named runs: which workload meets which faults, one part after the other, each on a fresh cluster.
+
+`all` has every nemesis in it; it is what `make chaos` runs. Parts differ in what nodes need: faults of disks
+want nodes on a disk of ours, a loss of power one that forgets, and the rest run the node as users run it. A
+part's share is of the time that is asked for; a short time leaves out what the plan has no room for, and says
+so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from holdfast_chaos.runner import Wish
+
+PROCESSES: Final = (
+    "kill-one",
+    "kill-leader",
+    "kill-majority",
+    "kill-all",
+    "pause-leader",
+    "pause-follower",
+    "pause-all-but-one",
+    "crash-loop",
+    "client-crash",
+)
+NETWORK: Final = (
+    "isolate-leader",
+    "partition-halves",
+    "partition-ring",
+    "partition-bridge",
+    "partition-one-way",
+    "partition-flapping",
+    "delay",
+    "reset",
+    "half-open",
+)
+DISKS: Final = ("slow-disk", "fsync-error", "disk-full", "failpoint", "clock-jump", "clock-drift")
+POWER: Final = ("power-loss", "kill-all", "failpoint")
+PLACEMENT: Final = ("transfer-leader", "reshape", "rolling-restart")
+DAMAGE: Final = ("torn-tail", "bit-flip-wal", "bit-flip-snapshot", "wiped-disk")
+
+
+class Part(NamedTuple):
+    """One run of a scenario. share: of its time; side_by_side: faults at once."""
+
+    workload: str
+    nemeses: tuple[str, ...]
+    share: float
+    side_by_side: int = 1
+
+
+SCENARIOS: Final[Mapping[str, tuple[Part, ...]]] = {
+    "all": (
+        Part("register", PROCESSES, 0.2),
+        Part("append", NETWORK, 0.2),
+        Part("device", DISKS, 0.15),
+        Part("set", POWER, 0.1),
+        Part("session", PLACEMENT, 0.1),
+        Part("watch", ("kill-leader", "isolate-leader", "reset"), 0.1),
+        Part("bank", DAMAGE, 0.15),
+    ),
+    "quick": (
+        Part("register", ("kill-leader", "isolate-leader", "pause-leader"), 0.5),
+        Part("append", ("power-loss",), 0.5),
+    ),
+    "mixed": (Part("register", (*PROCESSES, *NETWORK, *PLACEMENT), 1.0, side_by_side=2),),
+}
+
+PART_S_MIN: Final = 12.0
+"""A shorter run has no time for a fault between its lead and its tail."""
+
+
+def wishes(scenario: str, base: Wish) -> Iterator[tuple[str, Wish]]:
+    """The runs of a scenario, each with the name of its folder. Raises KeyError for no scenario.
+
+    base: what they have in common; `seconds` is of all together.
+    """
+    for number, part in enumerate(SCENARIOS[scenario], 1):
+        seconds = round(max(PART_S_MIN, base.seconds * part.share), 1)
+        wish = base._replace(
+            workload=part.workload,
+            nemeses=part.nemeses,
+            seconds=seconds,
+            side_by_side=part.side_by_side,
+            # About as many faults as fit, so that each has its turn: two seconds is a fault's usual length.
+            interval=min(base.interval, max(1.0, (seconds - 7.0) / len(part.nemeses) - 2.0)),
+            seed=base.seed + number,
+        )
+        yield f"{number}-{part.workload}", wish

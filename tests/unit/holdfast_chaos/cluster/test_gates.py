@@ -1,0 +1,237 @@
+"""Gates: real sockets on loopback; what passes, what is held, what is broken, in each direction by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import pytest
+from holdfast_chaos.cluster.gates import Gate
+from holdfast_chaos.cluster.layout import free_ports
+from holdfast_chaos.cluster.wires import Wires
+
+CALLER, NODE = 2, 1
+SOON_S = 0.15
+
+
+class Line(NamedTuple):
+    """A gate in front of a server that says back what it hears, and one caller."""
+
+    gate: Gate
+    wires: Wires
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    heard: list[bytes]
+
+    async def told(self, count: int) -> bytes:
+        async with asyncio.timeout(5):
+            return await self.reader.readexactly(count)
+
+    async def is_silent(self) -> bool:
+        try:
+            async with asyncio.timeout(SOON_S):
+                await self.reader.read(1)
+        except TimeoutError:
+            return True
+        return False
+
+
+@asynccontextmanager
+async def line(source: int | None = CALLER) -> AsyncIterator[Line]:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                heard.append(data)
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            heard.append(b"RST")
+        finally:
+            writer.close()
+
+    behind, front = free_ports(2)
+    server = await asyncio.start_server(serve, "127.0.0.1", behind)
+    wires = Wires()
+    gate = Gate(NODE, front, ("127.0.0.1", behind), wires, lambda *_: source, random.Random(1))
+    await gate.open()
+    reader, writer = await asyncio.open_connection("127.0.0.1", front)
+    try:
+        yield Line(gate, wires, reader, writer, heard)
+    finally:
+        writer.close()
+        await gate.close()
+        server.close()
+        await asyncio.sleep(0.01)
+
+
+def under(act: Callable[[Line], Awaitable[None]], source: int | None = CALLER) -> None:
+    async def run() -> None:
+        async with line(source) as opened:
+            await act(opened)
+
+    asyncio.run(run())
+
+
+def test_bytes_pass_both_ways_and_are_counted():
+    """A plain wire is only a wire."""
+
+    async def act(line: Line) -> None:
+        line.writer.write(b"hello")
+
+        assert await line.told(5) == b"hello"
+        assert line.wires(CALLER, NODE).passed == line.wires(NODE, CALLER).passed == 5
+
+    under(act)
+
+
+@pytest.mark.parametrize("cut", [(CALLER, NODE), (NODE, CALLER)])
+def test_one_direction_is_cut_and_what_was_held_comes_when_it_is_healed(cut):
+    """A cut of one direction leaves the other alone; no byte is lost and none comes twice."""
+
+    async def act(line: Line) -> None:
+        line.writer.write(b"one")
+        assert await line.told(3) == b"one"
+        line.wires.cut([cut])
+        line.writer.write(b"two")
+
+        assert await line.is_silent()
+        assert (b"two" in line.heard) == (cut == (NODE, CALLER))
+        assert line.wires.held == 3
+        line.wires.heal()
+        assert await line.told(3) == b"two"
+
+    under(act)
+
+
+def test_nobody_connects_through_a_cut():
+    """A connection needs packets both ways: it stands only once the cut is healed."""
+
+    async def act(line: Line) -> None:
+        line.wires.cut([(NODE, CALLER)])
+        reader, writer = await asyncio.open_connection("127.0.0.1", line.gate.port)
+        writer.write(b"new")
+        await asyncio.sleep(SOON_S)
+
+        assert b"new" not in line.heard
+        line.wires.heal()
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(3) == b"new"
+        writer.close()
+
+    under(act)
+
+
+def test_a_cut_hides_that_the_other_side_is_gone():
+    """The end of a connection travels over the wire as its bytes do."""
+
+    async def act(line: Line) -> None:
+        line.writer.write(b"one")
+        await line.told(3)
+        line.wires.cut([(CALLER, NODE)])
+        line.writer.close()
+        await asyncio.sleep(SOON_S)
+
+        assert len(line.gate.connections) == 1
+        line.wires.heal()
+        await asyncio.sleep(SOON_S)
+        assert not line.gate.connections
+
+    under(act)
+
+
+def test_a_delay_makes_late_and_keeps_the_order():
+    """Pieces come after the delay, in the order in which they were sent, whatever their jitter."""
+
+    async def act(line: Line) -> None:
+        line.writer.write(b"x")
+        await line.told(1)
+        line.wires(CALLER, NODE).change(delay_s=0.1, jitter_s=0.1)
+        begun = asyncio.get_running_loop().time()
+        for letter in b"abcdef":
+            line.writer.write(bytes([letter]))
+            await asyncio.sleep(0.005)
+
+        assert await line.told(6) == b"abcdef"
+        assert asyncio.get_running_loop().time() - begun > 0.1
+
+    under(act)
+
+
+def test_bytes_take_their_time():
+    """A bound of bytes a second holds up what follows."""
+
+    async def act(line: Line) -> None:
+        line.writer.write(b"x")
+        await line.told(1)
+        line.wires(CALLER, NODE).change(bytes_per_s=10_000)
+        begun = asyncio.get_running_loop().time()
+        line.writer.write(bytes(2_000))
+        await line.told(2_000)
+
+        assert asyncio.get_running_loop().time() - begun > 0.15
+
+    under(act)
+
+
+def test_a_reset_is_seen_as_one():
+    """Both sides get an RST, not an orderly end."""
+
+    async def act(line: Line) -> None:
+        line.writer.write(b"one")
+        await line.told(3)
+
+        assert line.gate.reset() == 1
+        with pytest.raises(ConnectionResetError):
+            await line.told(1)
+        assert not line.gate.connections
+
+    under(act)
+
+
+def test_a_half_open_connection_is_silent():
+    """The node's side is gone and who connected is not told; what it sends leads nowhere."""
+
+    async def act(line: Line) -> None:
+        line.writer.write(b"one")
+        await line.told(3)
+
+        assert line.gate.forget_far_ends() == 1
+        line.writer.write(b"two")
+        assert await line.is_silent()
+        assert b"two" not in line.heard
+
+    under(act)
+
+
+def test_a_sender_is_held_up_when_too_much_waits():
+    """What a cut wire holds is bounded: the gate stops reading."""
+
+    async def act(line: Line) -> None:
+        line.writer.write(b"one")
+        await line.told(3)
+        line.wires.cut([(CALLER, NODE)])
+        line.writer.write(bytes(64 << 20))
+        await asyncio.sleep(SOON_S)
+
+        assert 4 << 20 <= line.wires.held < 6 << 20
+        line.wires.heal()
+        await asyncio.sleep(SOON_S)
+        assert line.wires(CALLER, NODE).passed > 6 << 20
+
+    under(act)
+
+
+def test_who_has_hung_up_already_is_let_go():
+    """A connection whose owner the kernel does not know any more is none."""
+
+    async def act(line: Line) -> None:
+        async with asyncio.timeout(5):
+            assert await line.reader.read() == b""
+        assert not line.gate.connections
+
+    under(act, source=None)

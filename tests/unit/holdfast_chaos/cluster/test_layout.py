@@ -1,0 +1,39 @@
+"""Where nodes live, and that a node understands what it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast_chaos.cluster.layout import born_with, free_ports, joining, places
+from holdfast_node.config import load
+
+SETTINGS = "[wal]\nsegment_bytes = 8388608\ntotal_bytes_max = 33554432\n"
+
+
+def test_ports_are_told_apart():
+    """No two things on one port."""
+    assert len(set(free_ports(12))) == 12
+
+
+def test_a_node_listens_behind_its_gate(tmp_path: Path) -> None:
+    """It is known to others by the gate's address and listens at its own."""
+    everyone = places(tmp_path, 3)
+    file = tmp_path / "config.toml"
+    file.write_text(born_with(everyone[1], everyone, ("k5",), SETTINGS))
+    config = load(file)
+
+    assert config.address == everyone[1].address
+    assert config.peers() == {1: everyone[0].known_as, 3: everyone[2].known_as}
+    assert next(entry.address for entry in config.nodes if entry.id == 2) == everyone[1].known_as
+    assert config.namespaces[0].splits == (b"k5",)
+    assert config.wal_segment_bytes == 8 << 20
+
+
+def test_a_node_that_joins_asks_through_a_gate(tmp_path: Path) -> None:
+    """And serves where it is told to."""
+    first, second = places(tmp_path, 2)
+    file = tmp_path / "config.toml"
+    file.write_text(joining(second, first, SETTINGS, listens_at=second.known_as))
+    config = load(file)
+
+    assert (config.join, config.address) == (first.known_as, second.known_as)

@@ -1,0 +1,45 @@
+"""The course of a run: whose failure a fault that broke is, and whether it came to its end."""
+
+from __future__ import annotations
+
+import pytest
+from holdfast_chaos import course
+from holdfast_chaos.verdict import Verdict
+
+from tests.unit.holdfast_chaos.records import Script, rules
+
+
+def noted(*phases: dict[str, object], end: bool = True) -> Script:
+    script = Script()
+    for at, value in enumerate(phases):
+        script.note("fault", {"id": 1, "name": "kill-one", **value}, at=at)
+    return script.note("end", at=99) if end else script
+
+
+def test_a_run_that_ended_is_valid():
+    """Faults that were healed are nothing to say."""
+    told = course.check(noted({"phase": "begin"}, {"phase": "healed"}).notes, has_end=True)
+
+    assert told.verdict is Verdict.VALID
+    assert told.figures == {"faults": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "verdict"),
+    [
+        ("stuck", "stuck", Verdict.INVALID),
+        ("served", "served damage", Verdict.INVALID),
+        ("nemesis", "nemesis", Verdict.VOID),
+    ],
+)
+def test_whose_failure_it_is_decides(kind, rule, verdict):
+    """A cluster that does not come back has broken a promise; a nemesis that breaks has wasted a run."""
+    told = course.check(noted({"phase": "error", "kind": kind, "text": "so"}).notes, has_end=True)
+
+    assert (rules(told), told.verdict) == ([rule], verdict)
+
+
+def test_a_run_that_was_cut_off_is_void():
+    """Without its final reads it may have lost anything."""
+    assert course.check(noted(end=False).notes, has_end=True).verdict is Verdict.VOID
+    assert course.check(noted(end=False).notes, has_end=False).verdict is Verdict.VALID

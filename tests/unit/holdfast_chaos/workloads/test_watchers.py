@@ -1,0 +1,48 @@
+"""Watchers: what they write down is what their watch showed, group and all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+from holdfast.types import WatchPoint
+from holdfast_chaos.judging import judgements
+from holdfast_chaos.verdict import Verdict
+from holdfast_chaos.watch_notes import changes_of, watches_of
+from holdfast_chaos.workloads.watchers import Watcher, note_changes
+
+from tests.unit.holdfast_chaos.runs import Desk
+
+
+def test_a_watch_and_the_changes_agree(tmp_path: Path, monkeypatch) -> None:
+    """Watchers that are closed and taken up again miss nothing, and the replay shows every change."""
+    monkeypatch.setattr("holdfast_chaos.workloads.watchers.REPLAY_QUIET_S", 0.05)
+    monkeypatch.setattr("holdfast_chaos.workloads.watchers.IDLE_S", 0.01)
+    desk = Desk(tmp_path, "watch")
+    watchers = [Watcher(f"w{n}", desk.client, desk.recorder, random.Random(n)) for n in range(3)]
+    for watcher in watchers:
+        watcher._chance.uniform = lambda *_: 0.03  # type: ignore[method-assign]
+
+    async def act() -> None:
+        beside = [asyncio.ensure_future(watcher.run()) for watcher in watchers]
+        process = await desk.process()
+        await asyncio.sleep(0.02)
+        for _ in range(200):
+            await process.ask(desk.generator.next(1))
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.1)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        assert await note_changes(desk.client, (WatchPoint(2, 0, b"w/", b"w0"),), desk.recorder)
+
+    asyncio.run(act())
+    record = desk.record()
+    watch = next(j for j in judgements(record) if j.checker == "watch")
+
+    assert watch.verdict is Verdict.VALID, watch
+    assert all(watcher.resumed for watcher in watchers)
+    shown = [sum(hasattr(item, "kind") for item in watched.items) for watched in watches_of(record.events)]
+    assert min(shown) > 50
+    assert len(changes_of(record.events)) >= max(shown) - 20
