@@ -79,7 +79,7 @@ def shard_fields(shard: Shard) -> dict[str, Any]:
     """What the map says of a shard, as JSON fields."""
     return {
         "shard": shard.group,
-        "namespace": shard.namespace,
+        "namespace": namespace_text(shard.namespace),
         **named("start", shard.range.start),
         **named("end", shard.range.end),
         "epoch": shard.epoch,
@@ -87,6 +87,11 @@ def shard_fields(shard: Shard) -> dict[str, Any]:
         "leader": shard.leader or None,
         "replicas": [replica.node for replica in shard.replicas],
     }
+
+
+def namespace_text(namespace: str) -> str:
+    """A namespace; the placement group has none, which could be mistaken for one that is not told."""
+    return namespace or "(placement)"
 
 
 def range_text(keys: KeyRange) -> str:

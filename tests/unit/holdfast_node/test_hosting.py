@@ -10,6 +10,9 @@ from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica, Shard
 from holdfast.types import Level
 from holdfast_node.cache.seal import OtherSource, Target
+from holdfast_node.following import Following
+from holdfast_node.placement.cluster import PLACEMENT_GROUP
+from holdfast_node.placement.state import PlacementState
 from holdfast_node.talk import CreateOrder, SealOrder, UnsealOrder
 from holdfast_raft.machine import CorruptImage
 
@@ -382,3 +385,18 @@ def test_an_entry_names_the_replicas_with_their_addresses() -> None:
     replicas = tuple(Replica(n, f"127.0.0.1:740{n}") for n in (1, 2, 3))
     assert [(s.group, s.range) for s in moved.shards] == [(t.group, KeyRange(t.start, t.end)) for t in HALVES]
     assert all(isinstance(s, Shard) and set(s.replicas) == set(replicas) for s in moved.shards)
+
+
+def test_a_placement_group_that_was_born_without_a_word_is_opened() -> None:
+    """Programs that could not move it said nothing about it: its nodes are those of its birth."""
+    cluster = Cores()
+    node = cluster.nodes[1]
+    assert node.driver is not None
+    node.driver.create_group(PLACEMENT_GROUP, (1, 2, 3), Following(PlacementState()))
+    cluster.world.run_for(0.1)
+
+    node.restart()
+
+    assert node.core.placement is not None
+    assert [replica.node for replica in node.core.placement.entry.replicas] == [1, 2, 3]
+    assert PLACEMENT_GROUP not in node.core.hosting.shards

@@ -43,7 +43,7 @@ from holdfast_node.talk import (
 )
 from holdfast_raft.errors import Busy
 
-from tests.unit.holdfast_node.placement.test_replica import FIRST
+from tests.unit.holdfast_node.placement.test_replica import ENTRY, FIRST
 from tests.unit.holdfast_node.scripted import Clock, Group
 
 HERE = (1, 2, 3)
@@ -57,9 +57,9 @@ class World:
 
     def __init__(self, *, introduced: bool = True) -> None:
         self.clock = Clock()
-        self.replica = PlacementReplica(FIRST)
+        self.replica = PlacementReplica(ENTRY, FIRST, self.clock)
         self.group = Group(self.replica, self.clock)
-        self.replica.bind(self.group, self.clock)
+        self.replica.bind(self.group, self)
         self.replica.turn()
         self.group.committed()
         self.said: list[tuple[int, talk.Word]] = []
@@ -419,16 +419,39 @@ def test_news_go_to_whoever_goes_by_an_older_map() -> None:
     assert news_to(world) == [(2, epoch)]
     world.wait(NEWS_AGAIN / 2)
     assert news_to(world) == []
+    for node in (1, 3):
+        world.report(node, epoch=epoch)
     world.wait(NEWS_AGAIN)
     assert news_to(world) == [(2, epoch)]
 
-    world.report(2, epoch=epoch)
-    world.wait(NEWS_AGAIN + 1)
+    for node in HERE:
+        world.report(node, epoch=epoch)
+    world.wait(NEWS_AGAIN)
     assert news_to(world) == []
+    for node in HERE:
+        world.report(node, epoch=epoch)
     world.do(JoinNode("127.0.0.1:7404", 104))
     world.wait(0.05)
 
-    assert news_to(world) == [(2, epoch + 1)]
+    assert news_to(world)[:3] == [(node, epoch + 1) for node in HERE]
+
+
+def test_news_go_to_members_that_are_silent() -> None:
+    """They may go by news of long ago and report where the placement group was before it moved."""
+    world = World()
+    epoch = world.replica.state.epoch
+    world.report(1, epoch=epoch)
+    world.report(2, epoch=epoch)  # and then starts again, with what it knew before that
+    assert news_to(world) == []
+    world.clock.now += NEWS_AGAIN
+
+    world.report(1, epoch=epoch)
+    world.wait(0.5)
+    assert news_to(world) == [(2, epoch), (3, epoch)]
+    world.report(1, epoch=epoch)
+    world.wait(NEWS_AGAIN)
+
+    assert news_to(world) == [(2, epoch), (3, epoch)]
 
 
 def test_news_say_who_is_there() -> None:
