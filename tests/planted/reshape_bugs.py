@@ -96,7 +96,7 @@ RESHAPE_BUGS = (
         "A copy begins, or begins anew, after the source was sealed and went on.",
         (
             Edit(
-                "holdfast_node.hosting",
+                "holdfast_node.following",
                 "        return (index, term) if sealed is None else (sealed.index, sealed.term)\n",
                 "        return (index, term) if sealed is None else (index, term)\n",
             ),
@@ -149,8 +149,8 @@ RESHAPE_BUGS = (
             ),
             Edit(
                 "holdfast_node.agent",
-                "not shard.is_leader or shard.state.floor >= order.plan or name in self._proposing:\n",
-                "not shard.is_leader or name in self._proposing:\n",
+                "        if replica.state.floor >= order.plan:\n",
+                "        if replica.state.floor < 0:\n",
             ),
         ),
     ),
@@ -178,6 +178,50 @@ RESHAPE_BUGS = (
                 "holdfast_node.placement.reshape",
                 "            if known is not None and known.stands:\n",
                 "            if known is not None:  # born is enough\n",
+            ),
+        ),
+    ),
+    Bug(
+        "placement-outlives-its-seal",
+        "A sealed placement group goes on to take commands, and its leader to conduct.",
+        "docs/decisions/0006-reshape.md",
+        "The placement group moves while other plans are under way.",
+        (
+            Edit(
+                "holdfast_node.placement.state",
+                "        return self._moved() or _RULES[type(command)](self, command)\n",
+                "        return _RULES[type(command)](self, command)\n",
+            ),
+            Edit(
+                "holdfast_node.placement.replica",
+                "self.group.is_leader and self.state.epoch > 0 and self.state.sealed is None\n",
+                "self.group.is_leader and self.state.epoch > 0\n",
+            ),
+        ),
+    ),
+    Bug(
+        "placement-goes-on-where-it-was",
+        "What a placement group begins with that goes on from a sealed one says that it is where that was.",
+        "docs/decisions/0006-reshape.md",
+        "The placement group moves.",
+        (
+            Edit(
+                "holdfast_node.placement.ending",
+                "    flip(content, plan, when_ms=0)\n",
+                "    content.step_epoch()  # and stays where it was\n",
+            ),
+        ),
+    ),
+    Bug(
+        "placement-copies-forgotten",
+        "Between the Seal of the placement group and the first leader of the next nobody asks for copies.",
+        "docs/decisions/0006-reshape.md",
+        "The placement group moves, and a new node of it starts again before it is born there.",
+        (
+            Edit(
+                "holdfast_node.placement.succession",
+                "            if node not in holders:\n",
+                "            if node < 0:\n",
             ),
         ),
     ),

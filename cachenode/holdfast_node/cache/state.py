@@ -205,6 +205,10 @@ class State:
         space.end_entry()
         return results
 
+    def apply_entry(self, entry: bytes, place: tuple[int, int]) -> list[list[OpResult]]:
+        """As `apply`, of an entry that nobody has decoded."""
+        return self.apply(entry, None, place)
+
     def _apply_frozen(self, entry: Entry, sealed: Sealed, place: tuple[int, int]) -> list[list[OpResult]]:
         """What an entry does behind a seal: verdicts are given, operations refused, all else is nothing."""
         if entry.kind in _VERDICTS:
