@@ -37,6 +37,7 @@ from holdfast_node.cache.state import State
 from holdfast_node.following import Following
 from holdfast_node.hosted import Hosted, HostedState, empty_state
 from holdfast_node.shard import Shard
+from holdfast_node.shedding import shed
 from holdfast_node.talk import About
 
 logger = logging.getLogger(__name__)
@@ -191,9 +192,12 @@ class Hosting:
 
     def drop_copy(self, group: int) -> None:
         """Ends a copy whose plan is no more."""
-        if self.copies.pop(group, None) is not None or group in self._driver.unfinished_copies():
+        copy = self.copies.pop(group, None)
+        if copy is not None or group in self._driver.unfinished_copies():
             self._driver.drop_copy(group)
             self._changed()
+        if copy is not None and isinstance(copy.machine, Following):
+            shed(copy.machine.state, self._driver.call_later)
 
     def _followed(self, order: talk.CopyOrder, following: Following) -> None:
         """The copy has got on; once it has its source's Seal, it is a replica."""
@@ -292,6 +296,7 @@ class Hosting:
         del self.replicas[group]
         self._unhosted(replica)
         self._driver.retire_group(group)
+        shed(replica.state, self._driver.call_later)
         self._changed()
         return ""
 

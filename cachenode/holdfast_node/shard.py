@@ -43,6 +43,7 @@ from holdfast_node.cache.state import Event, Rest, State
 from holdfast_node.circuit import Circuit
 from holdfast_node.reads import ReadAnswer
 from holdfast_node.restore import Restore
+from holdfast_node.shedding import shed
 from holdfast_node.watch_hub import MARK_TICK, Encode, WatchBudget, WatchHub
 from holdfast_node.writes import Outcomes, Write
 
@@ -73,6 +74,8 @@ class Driver(upkeep.Timers, Protocol):
     def mark(self, group: Any) -> None:
         """The group has something to do in the next turn."""
         ...
+
+    def call_later(self, delay: float, act: Callable[[], None]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +390,9 @@ class Shard:
 
     def install(self, builder: Builder) -> None:
         assert isinstance(builder, Restore), "install takes what builder() gave"
-        self.state = State.restored(builder.inner)
+        before, self.state = self.state, State.restored(builder.inner)
+        if before.key_count:  # none at a start, before anybody bound this to a group
+            shed(before, self._driver.call_later)
         self._upkeep.stamps.seen(self.state.stamp_ms, self._clock.monotonic())
         self.hub.reinstalled()
         self._look_at_seal()

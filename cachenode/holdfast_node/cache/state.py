@@ -384,6 +384,14 @@ class State:
         )
         return whole
 
+    def shed(self, count: int) -> bool:
+        """Lets go of about so many keys, events or repeats, of a state that nobody uses any more; whether any
+        are left. What it shares with other states stays theirs.
+        """
+        left = self._space.buckets.shed(count)
+        left = self._space.history.shed(left)
+        return self._sessions.shed(left) <= 0
+
     # ---- images ----------------------------------------------------------------------------------------
 
     def freeze(self) -> Image:

@@ -91,6 +91,10 @@ class PlacementState(Content):
         """Begins a restore; `PlacementState.restored` makes the state of it."""
         return Builder()
 
+    def shed(self, count: int) -> bool:  # noqa: ARG002 - the contract's
+        """It is small, and goes when it goes."""
+        return False
+
     def freeze(self) -> Image:
         """An image of this moment; later commands do not change it."""
         return Image(self)
