@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from holdfast_node.cache.seal import Seal
 from holdfast_node.placement import commands as c
 from holdfast_node.placement.answer import Answer
-from holdfast_node.placement.cluster import Namespace, Node, Refusal, ShardRow
+from holdfast_node.placement.cluster import PLACEMENT_NAMESPACE, Namespace, Node, Refusal, ShardRow
 from holdfast_node.placement.loads import Loads, NodeLoad, ShardLoad
 from holdfast_node.placement.plan import Kind, Phase, Plan
 from holdfast_node.placement.planner import Proposals, Wish, propose
@@ -28,7 +29,9 @@ class World:
 
     @property
     def loads(self) -> Loads:
-        return Loads(self.nodes, self.shards)
+        row = self.state.placement
+        leader = next((node for node in row.replicas if self.nodes.get(node, NodeLoad()).is_up), 0)
+        return Loads(self.nodes, {row.group: ShardLoad(leader=leader)} | self.shards)
 
     def propose(self) -> Proposals:
         return propose(self.state, self.loads, self.now_ms)
@@ -46,6 +49,9 @@ class World:
 
     def finish(self, plan: Plan) -> None:
         """A plan goes through its phases; its targets hold what its sources held."""
+        if plan.namespace == PLACEMENT_NAMESPACE:
+            self.finish_placement(plan)
+            return
         for before, after in ((1, 2), (2, 3), (3, 4)):
             done = self.state.apply(c.Advance(plan.id, Phase(before), Phase(after), self.now_ms))
             assert isinstance(done, Answer), done
@@ -58,6 +64,15 @@ class World:
             before = loads[0].leader
             leader = before if before in target.replicas and plan.kind is Kind.MOVE else target.replicas[0]
             self.shards[target.group] = ShardLoad(leader, 1, whole // parts, ops // parts)
+
+    def finish_placement(self, plan: Plan) -> None:
+        """The placement group is sealed, and the group that goes on finds its plan to be done."""
+        self.state.apply(c.Advance(plan.id, Phase.PREPARE, Phase.SEAL, self.now_ms))
+        sealed = self.state.apply(Seal(plan.id, True, plan.targets), (9, 1))
+        assert isinstance(sealed, Answer), sealed
+        self.state = self.state.cut(b"", b"", plan.sources[0].group)
+        done = self.state.apply(c.Advance(plan.id, Phase.RETIRE, Phase.DONE, self.now_ms))
+        assert isinstance(done, Answer), done
 
     def run(self, rounds_max: int = 2000) -> int:
         """Does what is wished until nothing is; how many rounds that took."""
@@ -95,7 +110,8 @@ def refusal(result: object) -> Refusal:
 
 
 def move(world: World, group: int, *replicas: int) -> c.StartPlan:
-    """A command to move a shard."""
-    row = world.state.shards[group]
+    """A command to move a shard, or the placement group."""
+    row = world.state.place_of(group)
+    assert row is not None
     shape = Shape(Kind.MOVE, (group,), (Part(row.start, row.end, replicas),), world.state.epoch)
     return c.StartPlan(shape, "test", world.now_ms)

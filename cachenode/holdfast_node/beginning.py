@@ -11,6 +11,7 @@ from holdfast.shardmap import ShardMap
 
 from holdfast_node.cache.policy import Eviction
 from holdfast_node.config import Config, first_map, placement_nodes
+from holdfast_node.placement.cluster import PLACEMENT_GROUP
 from holdfast_node.placement.commands import Bootstrap
 from holdfast_node.placement.first import bootstrap
 from holdfast_node.talk import MapNews, NamespaceNews, NodeNews
@@ -38,5 +39,5 @@ def of_config(config: Config) -> Beginning:
         NamespaceNews(entry.name, entry.budget_bytes, int(Eviction[entry.eviction.upper()]), entry.strict_ttl)
         for entry in config.namespaces
     )
-    news = MapNews(first_map(config), nodes, placement_nodes(config), spaces)
+    news = MapNews(first_map(config), nodes, placement_nodes(config), spaces, PLACEMENT_GROUP)
     return Beginning(news, bootstrap(config))

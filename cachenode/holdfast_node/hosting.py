@@ -1,4 +1,5 @@
-"""The replicas of one node: opened at its start, made from sealed ones, copied from others, retired.
+"""The replicas of one node, of shards and of the placement group: opened at its start, made from sealed ones,
+copied from others, retired.
 
 A replica comes to be in four ways, each ending in a durable Born record: with its cluster or namespace
 (`create`), in place from the sealed sources that this node holds (`_start_targets`), by a copy that has
@@ -28,52 +29,21 @@ from holdfast.shardmap import Shard as MapEntry
 from holdfast_raft.copying import Copy
 from holdfast_raft.driver import Driver
 from holdfast_raft.group import Group
-from holdfast_raft.machine import Builder, CorruptImage, Image, UnknownEntry
+from holdfast_raft.machine import CorruptImage
 
 from holdfast_node import talk
-from holdfast_node.cache.commands import UnknownEntryError
 from holdfast_node.cache.seal import OtherSource, Sealed, Target
 from holdfast_node.cache.state import State
-from holdfast_node.shard import Restore, Shard
+from holdfast_node.following import Following
+from holdfast_node.hosted import Hosted, HostedState, empty_state
+from holdfast_node.shard import Shard
+from holdfast_node.shedding import shed
 from holdfast_node.talk import About
 
 logger = logging.getLogger(__name__)
 
-MakeShard = Callable[[MapEntry, State | None], Shard]
-"""A shard for an entry, with the state it begins with; the node knows policies, clocks and watchers."""
-
-
-class Following:
-    """A source's state, followed under a target's id. A holdfast_raft.machine.StateMachine."""
-
-    def __init__(self) -> None:
-        self.state = State()
-
-    def stands_at(self, index: int, term: int) -> tuple[int, int]:
-        """Where a state that came as a snapshot of (index, term) stands: a sealed one changes no more."""
-        sealed = self.state.sealed
-        return (index, term) if sealed is None else (sealed.index, sealed.term)
-
-    def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:  # noqa: ARG002 - the contract's
-        try:
-            return self.state.apply(data, None, (index, term))
-        except UnknownEntryError as problem:
-            raise UnknownEntry(str(problem)) from problem
-
-    def freeze(self) -> Image:
-        return self.state.freeze()
-
-    def builder(self) -> Builder:
-        return Restore()
-
-    def install(self, builder: Builder) -> None:
-        assert isinstance(builder, Restore), "install takes what builder() gave"
-        self.state = State.restored(builder.inner)
-
-    def role_changed(self, leading: bool) -> None: ...
-    def received(self, sender: int, data: bytes) -> None: ...
-    def turn(self) -> None: ...
-    def close(self) -> None: ...
+MakeReplica = Callable[[MapEntry, HostedState | None], Hosted]
+"""A replica for an entry, with the state it begins with; the node knows kinds, policies, clocks, watchers."""
 
 
 class Hosting:
@@ -83,11 +53,11 @@ class Hosting:
         self,
         node: int,
         driver: Driver,
-        make_shard: MakeShard,
+        make_replica: MakeReplica,
         *,
         replicas_of: Callable[[Sequence[int]], tuple[Replica, ...]],
-        hosted: Callable[[Shard], None],
-        unhosted: Callable[[Shard], None],
+        hosted: Callable[[Hosted], None],
+        unhosted: Callable[[Hosted], None],
         learned: Callable[[Iterable[MapEntry]], None] = lambda _: None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -96,7 +66,7 @@ class Hosting:
         Args:
             node: this node.
             driver: its driver.
-            make_shard: see MakeShard.
+            make_replica: see MakeReplica.
             replicas_of: node ids with their addresses.
             hosted: a replica serves here from now on; unhosted: no more.
             unhosted: see hosted.
@@ -105,13 +75,13 @@ class Hosting:
         """
         self._node = node
         self._driver = driver
-        self._make_shard = make_shard
+        self._make_replica = make_replica
         self._replicas_of = replicas_of
         self._hosted = hosted
         self._unhosted = unhosted
         self._learned = learned
         self._changed = changed
-        self.shards: dict[int, Shard] = {}
+        self.replicas: dict[int, Hosted] = {}
         self.copies: dict[int, Copy] = {}
         # Born here, waiting for their sources' state since this process began.
         self.waiting: dict[int, About] = {}
@@ -121,14 +91,19 @@ class Hosting:
     def __repr__(self) -> str:
         return f"<Hosting node {self._node}: {sorted(self.shards)}, copies {sorted(self.copies)}>"
 
+    @property
+    def shards(self) -> dict[int, Shard]:
+        """The replicas of shards, by group."""
+        return {group: replica for group, replica in self.replicas.items() if isinstance(replica, Shard)}
+
     # ---- at the start ----------------------------------------------------------------------------------
 
-    def open_all(self, but: Iterable[int] = ()) -> None:
+    def open_all(self) -> None:
         """Opens every replica the WAL knows, those that need another's state once they have it.
 
-        but: groups that are another's to open. Raises CorruptImage, SnapshotDamaged, talk.Unreadable.
+        Raises CorruptImage, SnapshotDamaged, talk.Unreadable.
         """
-        known = [group for group in self._driver.known_groups() if group not in set(but)]
+        known = self._driver.known_groups()
         abouts = {group: self._about(group) for group in known}
         self.waiting = {group: abouts[group] for group in known if not self._stands_on_disk(group)}
         for group in [group for group in known if group not in self.waiting]:
@@ -143,7 +118,9 @@ class Hosting:
     def _about(self, group: int) -> About:
         born = self._driver.born(group)
         assert born is not None, f"group {group} is known"
-        return talk.read_about(born.about)
+        about = talk.read_about(born.about)
+        # The placement group's first replicas were once born without a word about them.
+        return about if about.replicas else about._replace(replicas=born.members)
 
     def _stands_on_disk(self, group: int) -> bool:
         """Whether the replica's state is here without any other's help."""
@@ -153,19 +130,19 @@ class Hosting:
 
     def _has_sources(self, about: About) -> bool:
         return bool(about.sources) and all(
-            source.group in self.shards or source.group in self.waiting for source in about.sources
+            source.group in self.replicas or source.group in self.waiting for source in about.sources
         )
 
-    def _open(self, group: int, about: About, state: State | None) -> None:
-        following = Following()
+    def _open(self, group: int, about: About, state: HostedState | None) -> None:
+        following = Following(empty_state(about.namespace))
         if state is None and self._driver.replay(group, following):  # it was a copy, and is its only source
             state = following.state.cut(about.start, about.end, about.sources[0].group)
-        shard = self._make_shard(self._entry(group, about), state)
+        replica = self._make_replica(self._entry(group, about), state)
         committed = max(
             (s.index for w in self.waiting.values() for s in w.sources if s.group == group), default=0
         )
-        opened = self._driver.open_group(group, shard, committed=committed)
-        self._serve(shard, opened)
+        opened = self._driver.open_group(group, replica, committed=committed)
+        self._serve(replica, opened)
         if committed:
             opened.catch_up()  # through its Seal: its targets here begin now
 
@@ -177,14 +154,14 @@ class Hosting:
         One that a first start made which was cut off is opened.
         """
         if self._driver.born(entry.group) is not None:
-            if entry.group not in self.shards and not self._driver.retired(entry.group):
+            if entry.group not in self.replicas and not self._driver.retired(entry.group):
                 self._open(entry.group, self._about(entry.group), None)
             return
         members = tuple(replica.node for replica in entry.replicas)
         about = About(entry.namespace, entry.range.start, entry.range.end, members, units=entry.units)
-        shard = self._make_shard(entry, None)
-        group = self._driver.create_group(entry.group, members, shard, about=talk.write_about(about))
-        self._serve_born(shard, group)
+        replica = self._make_replica(entry, None)
+        group = self._driver.create_group(entry.group, members, replica, about=talk.write_about(about))
+        self._serve_born(replica, group)
 
     def create_empty(self, order: talk.CreateOrder) -> None:
         """Makes a replica of a new shard of a new namespace."""
@@ -201,7 +178,7 @@ class Hosting:
             return
         if target.group in self.copies:
             return
-        following = Following()
+        following = Following(empty_state(order.namespace))
         self.copies[target.group] = self._driver.start_copy(
             target.group,
             order.source,
@@ -215,9 +192,12 @@ class Hosting:
 
     def drop_copy(self, group: int) -> None:
         """Ends a copy whose plan is no more."""
-        if self.copies.pop(group, None) is not None or group in self._driver.unfinished_copies():
+        copy = self.copies.pop(group, None)
+        if copy is not None or group in self._driver.unfinished_copies():
             self._driver.drop_copy(group)
             self._changed()
+        if copy is not None and isinstance(copy.machine, Following):
+            shed(copy.machine.state, self._driver.call_later)
 
     def _followed(self, order: talk.CopyOrder, following: Following) -> None:
         """The copy has got on; once it has its source's Seal, it is a replica."""
@@ -233,45 +213,41 @@ class Hosting:
         )
         del self.copies[number]
         state = following.state.cut(target.start, target.end, order.source)
-        shard = self._make_shard(self._entry(number, about), state)
-        group = self._driver.birth(number, target.replicas, shard, about=talk.write_about(about))
-        self._serve_born(shard, group)
+        replica = self._make_replica(self._entry(number, about), state)
+        group = self._driver.birth(number, target.replicas, replica, about=talk.write_about(about))
+        self._serve_born(replica, group)
 
     # ---- in place --------------------------------------------------------------------------------------
 
-    def sealing(self, shard: Shard) -> None:
-        """A Seal was applied in a shard here, or found in its snapshot, or lifted again."""
-        sealed = shard.state.sealed
+    def sealing(self, replica: Hosted) -> None:
+        """A Seal was applied in a replica here, or found in its snapshot, or lifted again."""
+        sealed = replica.state.sealed
         if sealed is not None:
             self._start_targets(sealed)
             if sealed.decides:
-                self._learned(map(shard.entry_of, sealed.targets))
+                self._learned(self._successors(replica.entry, sealed))
         self._changed()
 
     def _start_targets(self, sealed: Sealed) -> None:
         """Makes the targets here, once every source here is sealed for the plan and one Seal decides."""
-        sources = [shard for shard in self.shards.values() if _is_sealed_by(shard, sealed.plan)]
+        sources = [replica for replica in self.replicas.values() if _is_sealed_by(replica, sealed.plan)]
         deciding = next((s.state.sealed for s in sources if s.state.sealed and s.state.sealed.decides), None)
         if deciding is None or len(sources) < 1 + len(deciding.others):
             return
         for target in deciding.targets:
-            if self._node in target.replicas and target.group not in self.shards:
+            if self._node in target.replicas and target.group not in self.replicas:
                 self._start(target, sources, deciding)
 
-    def _start(self, target: Target, sources: list[Shard], sealed: Sealed) -> None:
+    def _start(self, target: Target, sources: list[Hosted], sealed: Sealed) -> None:
         driver = self._driver
         if driver.retired(target.group) or target.group in self.copies:
             return
         born = driver.born(target.group)
         if born is not None and target.group not in self.waiting:
             return  # it stands on its own, and is opened by itself
-        sources = sorted(sources, key=lambda shard: shard.entry.range.start)
+        sources = sorted(sources, key=lambda replica: replica.entry.range.start)
         places = [OtherSource(s.entry.group, *_place(s)) for s in sources]
-        if len(sources) == 1:
-            state = sources[0].state.cut(target.start, target.end, sources[0].entry.group)
-        else:
-            states = [shard.state for shard in sources]
-            state = State.joined(states, [s.entry.group for s in sources], states[0].policy)
+        state = _handed_over(sources, target)
         namespace, units = sources[0].entry.namespace, sources[0].entry.units
         about = About(namespace, target.start, target.end, target.replicas, sealed.plan, tuple(places), units)
         if born is not None:
@@ -279,34 +255,34 @@ class Hosting:
             self._open(target.group, about, state)
             return
         base = max(place.index for place in places), max(place.term for place in places)
-        shard = self._make_shard(self._entry(target.group, about), state)
+        replica = self._make_replica(self._entry(target.group, about), state)
         group = driver.create_group(
-            target.group, target.replicas, shard, base=base, about=talk.write_about(about)
+            target.group, target.replicas, replica, base=base, about=talk.write_about(about)
         )
-        self._serve_born(shard, group)
+        self._serve_born(replica, group)
 
     # ---- the end ---------------------------------------------------------------------------------------
 
     def stands(self, group: int) -> bool:
         """Whether the replica would start again without its source: others let go of theirs by this."""
-        return group in self.shards and group not in self._unsure and self._stands_on_disk(group)
+        return group in self.replicas and group not in self._unsure and self._stands_on_disk(group)
 
     def snapshot(self, group: int) -> None:
         """Asks a replica that needs its source for a snapshot of its own."""
-        if group in self.shards and not self.stands(group):
+        if group in self.replicas and not self.stands(group):
             self._driver.groups[group].want_snapshot()
 
     def retire(self, group: int) -> str:
         """Ends a replica; why not, if a target here still needs it."""
-        shard = self.shards.get(group)
-        if shard is None:
+        replica = self.replicas.get(group)
+        if replica is None:
             return ""
         needing = [
             number
             for number, about in self._abouts_here()
             if any(source.group == group for source in about.sources) and not self.stands(number)
         ]
-        sealed = shard.state.sealed
+        sealed = replica.state.sealed
         if sealed is not None and sealed.decides:
             needing += [
                 target.group
@@ -317,14 +293,15 @@ class Hosting:
             ]
         if needing:
             return f"group {needing[0]} has no snapshot of its own here yet"
-        del self.shards[group]
-        self._unhosted(shard)
+        del self.replicas[group]
+        self._unhosted(replica)
         self._driver.retire_group(group)
+        shed(replica.state, self._driver.call_later)
         self._changed()
         return ""
 
     def _abouts_here(self) -> list[tuple[int, About]]:
-        return [(group, self._about(group)) for group in (*self.shards, *self.waiting)]
+        return [(group, self._about(group)) for group in (*self.replicas, *self.waiting)]
 
     # ---- small things ----------------------------------------------------------------------------------
 
@@ -332,33 +309,53 @@ class Hosting:
         span = KeyRange(about.start, about.end)
         return MapEntry(about.namespace, span, group, 0, self._replicas_of(about.replicas), 0, about.units)
 
-    def _serve_born(self, shard: Shard, group: Group) -> None:
+    def _successors(self, entry: MapEntry, sealed: Sealed) -> list[MapEntry]:
+        """The targets as map entries; of no newer epoch than the source, as nobody has published them yet."""
+        return [
+            entry._replace(
+                range=KeyRange(target.start, target.end),
+                group=target.group,
+                replicas=self._replicas_of(target.replicas),
+                leader=0,
+            )
+            for target in sealed.targets
+        ]
+
+    def _serve_born(self, replica: Hosted, group: Group) -> None:
         """Serves a replica that was born just now, by a record that is not on disk yet."""
         self._unsure.add(group.id)
-        self._serve(shard, group)
+        self._serve(replica, group)
         self._driver.when_durable(group.journal.appended_lsn, lambda: self._is_durable(group.id))
 
     def _is_durable(self, group: int) -> None:
         self._unsure.discard(group)
         self._changed()
 
-    def _serve(self, shard: Shard, group: Group) -> None:
-        self.shards[group.id] = shard
-        self._hosted(shard)
-        shard.bind(group, self._driver)
+    def _serve(self, replica: Hosted, group: Group) -> None:
+        self.replicas[group.id] = replica
+        self._hosted(replica)
+        replica.bind(group, self._driver)
         # It is there before any map says so; after a restart the map may be an old one.
-        self._learned((shard.entry,))
-        if shard.state.sealed is not None:  # its snapshot was: it said so before it could be found here
-            self.sealing(shard)
+        self._learned((replica.entry,))
+        if replica.state.sealed is not None:  # its snapshot was: it said so before it could be found here
+            self.sealing(replica)
         self._changed()
 
 
-def _is_sealed_by(shard: Shard, plan: int) -> bool:
-    sealed = shard.state.sealed
+def _handed_over(sources: Sequence[Hosted], target: Target) -> HostedState:
+    """What the target begins with; the sealed sources are in key order."""
+    if len(sources) == 1:
+        return sources[0].state.cut(target.start, target.end, sources[0].entry.group)
+    states = [replica.state for replica in sources if isinstance(replica, Shard)]
+    return State.joined(states, [replica.entry.group for replica in sources], states[0].policy)
+
+
+def _is_sealed_by(replica: Hosted, plan: int) -> bool:
+    sealed = replica.state.sealed
     return sealed is not None and sealed.plan == plan
 
 
-def _place(shard: Shard) -> tuple[int, int]:
-    sealed = shard.state.sealed
-    assert sealed is not None, "only sealed shards are asked"
+def _place(replica: Hosted) -> tuple[int, int]:
+    sealed = replica.state.sealed
+    assert sealed is not None, "only sealed replicas are asked"
     return sealed.index, sealed.term

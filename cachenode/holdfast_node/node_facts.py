@@ -92,7 +92,7 @@ class Node:
                 future.set_result(outcome)
 
         moving = self._driver.groups[group]
-        # The placement group has no shard, and a shard may be retired meanwhile.
+        # No map has the placement group, and a shard may be retired meanwhile.
         entry = MapEntry("", KeyRange(b"", b""), group, 0, self._core.book.replicas_of(moving.members), 0)
         moving.transfer(to_node, self._driver.clock.monotonic() + timeout_s, done)
         outcome = await future
@@ -123,8 +123,8 @@ class Node:
 
     def _has_ended(self, group: int) -> bool:
         """Whether others serve what the replica did; it only waits to be retired."""
-        shard = self._core.routing.group(group)
-        return shard is not None and shard.moved is not None
+        replica = self._core.hosting.replicas.get(group)
+        return replica is not None and replica.state.sealed is not None
 
     def _clock_offsets(self) -> dict[int, int]:
         """Each known node's wall clock against the median of all, ms; positive = ahead."""

@@ -28,21 +28,22 @@ from holdfast.token import Token, TokenEntry
 from holdfast.types import EventKind, Item, Level
 from holdfast_raft.clock import Clock
 from holdfast_raft.errors import Busy
-from holdfast_raft.machine import Builder, CorruptImage, Image, UnknownEntry
+from holdfast_raft.machine import Builder, Image, UnknownEntry
 from holdfast_raft.proposals import ProposalDone
 from holdfast_raft.status import GroupStatus
 
 from holdfast_node import reads, upkeep, writes
 from holdfast_node.cache.buckets import pack_record
-from holdfast_node.cache.commands import ABORT, SEAL, UNSEAL, UnknownEntryError
-from holdfast_node.cache.image import Builder as StateBuilder
+from holdfast_node.cache.commands import ABORT, SEAL, UNSEAL, UnknownEntryError, encode_verdict
 from holdfast_node.cache.op import Op
 from holdfast_node.cache.policy import Policy
 from holdfast_node.cache.results import OpResult
-from holdfast_node.cache.seal import Sealed, Target
-from holdfast_node.cache.state import CorruptImageError, Event, Rest, State
+from holdfast_node.cache.seal import Sealed, Target, Verdict
+from holdfast_node.cache.state import Event, Rest, State
 from holdfast_node.circuit import Circuit
 from holdfast_node.reads import ReadAnswer
+from holdfast_node.restore import Restore
+from holdfast_node.shedding import shed
 from holdfast_node.watch_hub import MARK_TICK, Encode, WatchBudget, WatchHub
 from holdfast_node.writes import Outcomes, Write
 
@@ -73,6 +74,8 @@ class Driver(upkeep.Timers, Protocol):
     def mark(self, group: Any) -> None:
         """The group has something to do in the next turn."""
         ...
+
+    def call_later(self, delay: float, act: Callable[[], None]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +308,10 @@ class Shard:
             return
         self._group.propose(encode(self._upkeep.next_stamp_ms()), None, deadline, done, at_once=True)
 
+    def propose_verdict(self, verdict: Verdict, deadline: float, done: ProposalDone) -> None:
+        """Proposes to end the shard for a plan, or to forbid one; see `propose`."""
+        self.propose(lambda stamp_ms: encode_verdict(stamp_ms, verdict), deadline, done)
+
     # ---- StateMachine ------------------------------------------------------------
 
     def apply(self, index: int, term: int, data: bytes, context: object | None) -> object:
@@ -379,11 +386,13 @@ class Shard:
         return self.state.freeze()
 
     def builder(self) -> Builder:
-        return Restore()
+        return Restore(self.state.builder())
 
     def install(self, builder: Builder) -> None:
         assert isinstance(builder, Restore), "install takes what builder() gave"
-        self.state = State.restored(builder.inner)
+        before, self.state = self.state, State.restored(builder.inner)
+        if before.key_count:  # none at a start, before anybody bound this to a group
+            shed(before, self._driver.call_later)
         self._upkeep.stamps.seen(self.state.stamp_ms, self._clock.monotonic())
         self.hub.reinstalled()
         self._look_at_seal()
@@ -469,22 +478,3 @@ def _as_event(item: Item, stamp_ms: int) -> Event:
     deadline_ms = stamp_ms + item.ttl_ms if item.ttl_ms else 0
     record = pack_record(0, item.revision, deadline_ms, item.value)
     return Event(int(EventKind.SNAPSHOT), item.key, item.revision, record, None)
-
-
-class Restore:
-    """A state being restored, in raft's words. holdfast_raft.machine.Builder."""
-
-    def __init__(self) -> None:
-        self.inner = StateBuilder()
-
-    def feed(self, chunk: bytes) -> None:
-        try:
-            self.inner.feed(chunk)
-        except CorruptImageError as problem:
-            raise CorruptImage(str(problem)) from problem
-
-    def finish(self) -> None:
-        try:
-            self.inner.finish()
-        except CorruptImageError as problem:
-            raise CorruptImage(str(problem)) from problem

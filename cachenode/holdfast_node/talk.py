@@ -160,12 +160,13 @@ class NamespaceNews(NamedTuple):
 
 
 class MapNews(NamedTuple):
-    """The map, the nodes, which of them have the placement group, and the namespaces."""
+    """The map, the nodes, which of them have the placement group and its id, and the namespaces."""
 
     map: ShardMap
     nodes: tuple[NodeNews, ...]
     placement: tuple[int, ...]
     namespaces: tuple[NamespaceNews, ...] = ()
+    placement_group: int = 0
 
 
 Order = (
@@ -229,6 +230,7 @@ def _talk(word: Word) -> pb.Talk:
             nodes=(pb.NodeNews(**node._asdict()) for node in word.nodes),
             placement=word.placement,
             namespaces=(pb.NamespaceNews(**space._asdict()) for space in word.namespaces),
+            placement_group=word.placement_group,
         )
         return pb.Talk(map_news=news)
     return pb.Talk(order=_order(word))
@@ -394,4 +396,5 @@ def _read_news(message: pb.MapNews) -> MapNews:
     )  # fmt: skip
     nodes = tuple(_same(NodeNews, node) for node in message.nodes)
     spaces = tuple(_same(NamespaceNews, space) for space in message.namespaces)
-    return MapNews(ShardMap(message.map.epoch, shards), nodes, tuple(message.placement), spaces)
+    map_ = ShardMap(message.map.epoch, shards)
+    return MapNews(map_, nodes, tuple(message.placement), spaces, message.placement_group)

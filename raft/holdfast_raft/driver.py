@@ -109,9 +109,11 @@ class Driver:
         self.barriers = BarrierRounds(rng.getrandbits(64), patience=self.timing.timeout_min)
         self.files = runner.on_file_thread
         self.on_sync: Callable[[float], None] | None = None  # for metrics: seconds a sync took
+        self.on_leadership: Callable[[bool], None] = lambda _: None  # a replica leads, or no more; in a turn
         self.on_told: Callable[[int, bytes], None] | None = None  # (node, data), within a turn
         self._wal = wal
         self._transport = transport
+        self.flush = transport.flush
         self._runner = runner
         self._fatal = fatal
         self._failed = False
@@ -254,9 +256,6 @@ class Driver:
 
     def send(self, peer: int, group: int, term: int, body: GroupMessage, lsn: int, bulk: bool) -> bool:
         return self._post(peer, Addressed(group, term, body), lsn, bulk=bulk)
-
-    def flush(self) -> None:
-        self._transport.flush()
 
     def is_connected(self, peer: int) -> bool:
         return self._transport.is_connected(peer)

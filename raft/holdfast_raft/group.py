@@ -94,6 +94,8 @@ class Surroundings(Protocol):
     timing: Timing
     rng: random.Random
     barriers: BarrierRounds
+    on_leadership: Callable[[bool], None]
+    """Told when a replica serves as leader, or does so no more."""
 
     def send(self, peer: int, group: int, term: int, body: GroupMessage, lsn: int, bulk: bool) -> bool:
         """Queues a message that may leave once `lsn` is durable (0: at once). False: not connected."""
@@ -619,6 +621,8 @@ class Group:
         self.leadership = None
         self._told_at_once = 0
         self._replication.stopped_leading()
+        if self._machine_leads:
+            self._node.on_leadership(False)
         self._machine_leads = False
         self.machine.role_changed(False)  # also when it never began: what was queued for it must end
         self._election.start(self._node.clock.monotonic())
@@ -630,6 +634,7 @@ class Group:
         if leads != self._machine_leads:
             self._machine_leads = leads
             self.machine.role_changed(leads)
+            self._node.on_leadership(leads)
 
     # ---- replication ---------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import random
 import statistics
@@ -153,6 +154,8 @@ async def measure(cluster: ProcessCluster, options: argparse.Namespace) -> dict[
     quiet: list[float] = []
     async with holdfast.connect(cluster.endpoints) as client:
         await fill(client, options.keys)
+        gc.collect()
+        gc.freeze()  # the load's own collections are no pause of the cluster
         seen: dict[bytes, list[int]] = {}
         watcher = asyncio.create_task(watch_counters(client, seen))
         load = Load(client, options.keys, options.rate)

@@ -65,6 +65,30 @@ class Placement:
         """The map's entries in key order."""
         return list(self.patiently("GetMap", pb.GetMapRequest()).map.shards)
 
+    def group(self) -> Any:
+        """The placement group as a map would have it, by a node that is told of it."""
+        return self.patiently("GetMap", pb.GetMapRequest()).placement
+
+    def group_is_on(self, *nodes: int) -> bool:
+        """Whether every node that runs knows that it is there, and those nodes alone have a replica of it."""
+        having = set()
+        for node in self._cluster.nodes.values():
+            if not node.is_running():
+                continue
+            channel = self._channels.setdefault(node.address, grpc.insecure_channel(node.address))
+            stub = placement_pb2_grpc.PlacementStub(channel)
+            try:
+                known = stub.GetMap(pb.GetMapRequest(), timeout=5).placement
+                here = stub.ListReplicas(pb.ListReplicasRequest(), timeout=5).placement
+            except grpc.RpcError:
+                return False
+            if {replica.node for replica in known.replicas} != set(nodes):
+                return False
+            if here:
+                having.add(node.number)
+        running = {n.number for n in self._cluster.nodes.values() if n.is_running()}
+        return having == set(nodes) & running
+
     def plan(self, number: int) -> pb.Plan:
         plan: pb.Plan = self.patiently("GetPlan", pb.GetPlanRequest(id=number)).plan
         return plan

@@ -121,9 +121,19 @@ class NodeProcess:
             return False
 
     def replicas(self) -> list[placement_pb2.ReplicaStatus]:
+        return list(self._hosted().replicas)
+
+    def placement(self) -> list[placement_pb2.ReplicaStatus]:
+        """Its replicas of the placement group."""
+        return list(self._hosted().placement)
+
+    def _hosted(self) -> placement_pb2.ListReplicasResponse:
         with grpc.insecure_channel(self.address) as channel:
             stub = placement_pb2_grpc.PlacementStub(channel)
-            return list(stub.ListReplicas(placement_pb2.ListReplicasRequest(), timeout=5).replicas)
+            answer: placement_pb2.ListReplicasResponse = stub.ListReplicas(
+                placement_pb2.ListReplicasRequest(), timeout=5
+            )
+            return answer
 
     def ask(self, path: str) -> tuple[int, str]:
         """GET of the node's HTTP port: status and body."""
@@ -188,14 +198,14 @@ class ProcessCluster:
     def endpoints(self) -> str:
         return ",".join(node.address for node in self.nodes.values())
 
-    def join(self) -> NodeProcess:
-        """A new node joins through the first one; it is ready when this returns."""
+    def join(self, through: int = 1) -> NodeProcess:
+        """A new node joins through another; it is ready when this returns."""
         number = max(self.nodes) + 1
         self._joined[number] = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
         place = self.home / f"node-{number}"
         place.mkdir()
         address, http = self._joined[number]
-        flags = ("--join", self.nodes[1].address, "--address", address, "--http-address", http)
+        flags = ("--join", self.nodes[through].address, "--address", address, "--http-address", http)
         flags += ("--data-dir", str(place / "data"))
         node = self.nodes[number] = NodeProcess(self, number, place / "config.toml", flags)
         node.start()

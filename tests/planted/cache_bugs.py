@@ -117,8 +117,10 @@ CACHE_BUGS = (
         (
             Edit(
                 "holdfast_node.shard",
-                "from holdfast_node.cache.commands import ABORT, SEAL, UNSEAL, UnknownEntryError\n",
-                "from holdfast_node.cache.commands import ABORT, EXPIRE, SEAL, UNSEAL, UnknownEntryError\n",
+                "from holdfast_node.cache.commands import ABORT, SEAL, UNSEAL, UnknownEntryError,"
+                " encode_verdict\n",
+                "from holdfast_node.cache.commands import ABORT, EXPIRE, SEAL, UNSEAL, UnknownEntryError\n"
+                "from holdfast_node.cache.commands import encode_verdict\n",
             ),
             Edit(
                 "holdfast_node.shard",

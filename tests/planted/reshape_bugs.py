@@ -96,7 +96,7 @@ RESHAPE_BUGS = (
         "A copy begins, or begins anew, after the source was sealed and went on.",
         (
             Edit(
-                "holdfast_node.hosting",
+                "holdfast_node.following",
                 "        return (index, term) if sealed is None else (sealed.index, sealed.term)\n",
                 "        return (index, term) if sealed is None else (index, term)\n",
             ),
@@ -149,8 +149,8 @@ RESHAPE_BUGS = (
             ),
             Edit(
                 "holdfast_node.agent",
-                "not shard.is_leader or shard.state.floor >= order.plan or name in self._proposing:\n",
-                "not shard.is_leader or name in self._proposing:\n",
+                "        if replica.state.floor >= order.plan:\n",
+                "        if replica.state.floor < 0:\n",
             ),
         ),
     ),
@@ -182,58 +182,46 @@ RESHAPE_BUGS = (
         ),
     ),
     Bug(
-        "birth-vote-forgotten",
-        "A birth is no vote: its first member leads the first term, and others may get that term's votes.",
-        "decision 0006; protocols.md 7",
-        "The first member's leadership is not heard of in time by a majority.",
+        "placement-outlives-its-seal",
+        "A sealed placement group goes on to take commands, and its leader to conduct.",
+        "docs/decisions/0006-reshape.md",
+        "The placement group moves while other plans are under way.",
         (
             Edit(
-                "holdfast_raft.wal_records",
-                "        self.vote = born.first_vote if born else None\n",
-                "        self.vote = None\n",
+                "holdfast_node.placement.state",
+                "        return self._moved() or _RULES[type(command)](self, command)\n",
+                "        return _RULES[type(command)](self, command)\n",
             ),
             Edit(
-                "holdfast_raft.wal_records",
-                "        self.term, self.vote = born.first_term, born.first_vote\n",
-                "        self.term = born.base_term\n",
-            ),
-            Edit(
-                "holdfast_raft.replicas",
-                "RecoveredGroup(group, born, born.first_term, born.first_vote, base))\n",
-                "RecoveredGroup(group, born, term=base[1], base=base))\n",
-            ),
-            Edit(
-                "holdfast_raft.copies",
-                "copy.journal.be_born(born.first_term, born.first_vote)\n",
-                "copy.journal.be_born(born.base_term, None)\n",
-            ),
-            Edit(
-                "holdfast_raft.candidacy",
-                "        if engine.term == first_term and engine.leader is None:\n"
-                "            engine.lead_first_term()\n",
-                "        if engine.leader is None:\n"
-                "            if engine.term < first_term:\n"
-                "                engine.follow_nobody(first_term)\n"
-                "            engine.lead_first_term()\n",
-            ),
-            Edit(
-                "holdfast_raft.engine",
-                '        assert self.journal.getVotedForNodeId() == self._me, "it voted for itself"\n',
-                "        # Whoever else was voted for.\n",
+                "holdfast_node.placement.replica",
+                "self.group.is_leader and self.state.epoch > 0 and self.state.sealed is None\n",
+                "self.group.is_leader and self.state.epoch > 0\n",
             ),
         ),
     ),
     Bug(
-        "leads-before-birth-durable",
-        "The first member of a target leads before its own birth is durable: reborn after a loss of power, it"
-        " leads the same term with another log.",
-        "decision 0006; protocols.md 5",
-        "Power is lost in the sync of a birth whose leader was heard by the others already.",
+        "placement-goes-on-where-it-was",
+        "What a placement group begins with that goes on from a sealed one says that it is where that was.",
+        "docs/decisions/0006-reshape.md",
+        "The placement group moves.",
         (
             Edit(
-                "holdfast_raft.group",
-                "        self._node.when_durable(lsn, self._lead_first_term)\n",
-                "        self._node.call_at(self._node.clock.monotonic(), self._lead_first_term)\n",
+                "holdfast_node.placement.ending",
+                "    flip(content, plan, when_ms=0)\n",
+                "    content.step_epoch()  # and stays where it was\n",
+            ),
+        ),
+    ),
+    Bug(
+        "placement-copies-forgotten",
+        "Between the Seal of the placement group and the first leader of the next nobody asks for copies.",
+        "docs/decisions/0006-reshape.md",
+        "The placement group moves, and a new node of it starts again before it is born there.",
+        (
+            Edit(
+                "holdfast_node.placement.succession",
+                "            if node not in holders:\n",
+                "            if node < 0:\n",
             ),
         ),
     ),

@@ -60,11 +60,13 @@ def check_wishes(world: World, wishes: Any) -> None:
     touched = Counter(group for wish in plans for group in wish.shape.sources)
     touched.update(wish.transfer_group for wish in wishes if wish.shape is None)
     assert max(touched.values(), default=0) <= 1, "two wishes over one shard"
-    assert len(plans) + len(state.plans) <= state.planning.plans_max
+    over_placement = (state.placement.group,) in [wish.shape.sources for wish in plans]
+    assert len(plans) + len(state.plans) <= state.planning.plans_max + over_placement
     coming: dict[int, list[int]] = {}
     for wish in plans:
-        row = state.shards[wish.shape.sources[0]]
-        size = world.shards[row.group].bytes
+        row = state.place_of(wish.shape.sources[0])
+        assert row is not None
+        size = 0 if row.is_placement else world.shards[row.group].bytes
         for node in set(wish.shape.targets[0].replicas) - set(row.replicas):
             coming.setdefault(node, []).append(size)
         if wish.shape.kind is Kind.MOVE and wish.policy is Policy.BALANCE:
@@ -91,7 +93,7 @@ def test_the_planner_ends_with_an_even_cluster(world):
 
     outlook = Outlook(world.state, world.loads, world.now_ms)
     able = {node.id for node in outlook.participants()}
-    for row in world.state.shards.values():
+    for row in (world.state.placement, *world.state.shards.values()):
         assert set(row.replicas) <= able
         zones = [world.state.nodes[n].zone for n in row.replicas]
         assert not any(zones) or len(set(zones)) == 3

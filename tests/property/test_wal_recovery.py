@@ -34,6 +34,11 @@ class ModelGroup:
     def last(self) -> int:
         return self.entries[-1][1] if self.entries else self.base[0]
 
+    def be_born(self) -> None:
+        """On another's state the birth is a vote for the first member, in the term after the base's."""
+        if self.last > 1:
+            self.term, self.vote = 2, 0
+
 
 State = dict[int, ModelGroup]
 
@@ -83,12 +88,14 @@ class Journey:
         """A group is born, or a copy begins, begins anew, or is born."""
         about = bytes(size % 300)
         if log is None and size % 2:
-            self.state[group] = ModelGroup(1, (group, 1), about=about)
+            log = self.state[group] = ModelGroup(1, (group, 1), about=about)
+            log.be_born()
             return self.wal.born(Born(group, (0, 1, 2), group, 1, 7, about))
         if log is None or not log.last or size % 3 == 0:
             self.state[group] = ModelGroup(0, (0, 0), copying=9)
             return self.wal.copying(group, 9)
         log.copying, log.about, log.term = None, about, 1
+        log.be_born()
         return self.wal.born(Born(group, (0, 1, 2), log.last, 1, 7, about))
 
     def _truncate(self, group: int, log: ModelGroup, size: int) -> int:

@@ -28,8 +28,9 @@ CODE = ("raft/holdfast_raft", "cachenode/holdfast_node", "client/holdfast", "tes
 NOT_RUN = frozenset(("campaign.py", "__main__.py", "shrink.py", "crash_points.py"))
 """Of tests/sim: what starts schedules and counts them."""
 COUNTERS = ("steps", "acknowledged", "faults_each", "kinds", "faults", "counts", "crash_points")
+KINDS_SEEN = ("split", "merge", "move", "placement")
 RESHAPES_SEEN = (
-    *(f"plans: {kind} {end}" for kind in ("split", "merge", "move") for end in ("done", "cancelled")),
+    *(f"plans: {kind} {end}" for kind in KINDS_SEEN for end in ("done", "cancelled")),
     "copies begun",
 )
 """Counts that a campaign with reshapes must have."""

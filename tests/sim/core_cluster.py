@@ -1,8 +1,8 @@
 """A simulated cluster of whole nodes below their services: NodeCore, placement and all, under an oracle.
 
-The placement group is on the first three nodes, the shards of one namespace on some of all nodes. What is not
-real: clocks, disks, threads, the network, the node's load, and the file with the last news, which is a value
-that a loss of power may set back.
+The placement group begins on the first three nodes, the shards of one namespace on some of all nodes.
+What is not real: clocks, disks, threads, the network, the node's load, and the file with the last news,
+which is a value that a loss of power may set back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from holdfast.shardmap import Shard as MapEntry
 from holdfast_node.beginning import Beginning
 from holdfast_node.cache.policy import Policy
 from holdfast_node.cache.state import State
-from holdfast_node.hosting import Following
+from holdfast_node.following import Following
+from holdfast_node.hosted import Hosted, HostedState
 from holdfast_node.node_core import NodeCore
 from holdfast_node.placement.cluster import PLACEMENT_GROUP, Namespace, Node, ShardRow
 from holdfast_node.placement.commands import Bootstrap
@@ -64,6 +65,18 @@ class CoreShard(SimShard):
         super().bind(group, driver)
 
 
+class WatchedCore(NodeCore):
+    """A node's core whose replicas of the placement group are judged, however they come to be."""
+
+    sim: CoreNode
+
+    def _make_replica(self, entry: MapEntry, state: HostedState | None) -> Hosted:
+        replica = super()._make_replica(entry, state)
+        if isinstance(replica, PlacementReplica):
+            self.sim.watch_placement(replica, is_born=state is not None)
+        return replica
+
+
 class CoreNode(SimNode):
     """One node: its disk, and the last news on it, outlive its processes."""
 
@@ -80,7 +93,7 @@ class CoreNode(SimNode):
         driver = self._boot()
         self._watch_driver()
         cluster, number = self.cluster, self.number
-        self.core = core = NodeCore(
+        self.core = core = WatchedCore(
             number,
             number,
             driver,
@@ -91,14 +104,13 @@ class CoreNode(SimNode):
             figures=NoLoad(),
             remember=self._news.append,
         )
+        core.sim = self
         if self.creates:
             core.make_first()
             self._make_durable()
             self.creates = False
         else:
             core.open()
-        if core.placement is not None:
-            self._watch_placement(core.placement)
         cluster.network.join(self.transport)
         core.start()
         driver.wake_soon()
@@ -146,33 +158,45 @@ class CoreNode(SimNode):
     def _watch_copy(self, source: int, following: Following) -> None:
         """What a copy makes of its source's entries is judged by its source's book."""
         apply, cluster = following.apply, self.cluster
+        line = cluster.lineage.placement
 
         def judged(index: int, term: int, data: bytes, context: object | None) -> object:
             results: Any = apply(index, term, data, context)
+            if source in line.books:
+                state: Any = following.state
+                cluster.judge(lambda: line.applied(self.number, source, index, term, data, state))
+                cluster.judge(cluster.oracle.judge_births)
+                return results
             book = cluster.lineage.shard_books[source]
+            held: Any = following.state
             cluster.judge(
-                lambda: book.applied(
-                    self.number, index, term, data, results, following.state, cluster.world.now
-                )
+                lambda: book.applied(self.number, index, term, data, results, held, cluster.world.now)
             )
             cluster.applied(source)
             return results
 
         following.apply = judged  # type: ignore[method-assign]
 
-    def _watch_placement(self, replica: PlacementReplica) -> None:
-        apply, cluster = replica.apply, self.cluster
+    def watch_placement(self, replica: PlacementReplica, *, is_born: bool) -> None:
+        """is_born: with a state made of another group's."""
+        apply, bind, cluster, group = replica.apply, replica.bind, self.cluster, replica.entry.group
+        line = cluster.lineage.placement
+        if is_born:
+            line.born(self.number, group, replica.state.digest())
 
         def judged(index: int, term: int, data: bytes, context: object | None) -> object:
             result = apply(index, term, data, context)
-            book = cluster.lineage.placement
-            cluster.judge(lambda: book.placement_applied(self.number, index, term, data, replica.state))
+            cluster.judge(lambda: line.applied(self.number, group, index, term, data, replica.state))
+            cluster.judge(cluster.oracle.judge_births)
             if cluster.say is not None:
-                cluster.say(f"{self.number} applies placement {index}: {result}")
+                cluster.say(f"{self.number} applies placement {group}/{index}: {result}")
             return result
 
-        replica.apply = judged  # type: ignore[method-assign]
-        cluster.opened(self, replica.group)  # type: ignore[arg-type]
+        def bound(opened: Any, driver: object) -> None:
+            cluster.opened(self, opened)
+            bind(opened, driver)
+
+        replica.apply, replica.bind = judged, bound  # type: ignore[method-assign]
 
     # ---- facts ---------------------------------------------------------------------------------------
 
@@ -321,10 +345,22 @@ class CoreCluster(ShardCluster):
     def placement_leader(self) -> CoreNode | None:
         """The node that leads the placement group, with a map."""
         leading = [n for n in self.core_nodes() if n.core.conductor is not None and n.core.conductor.leads]
-        return max(leading, key=lambda node: node.group(PLACEMENT_GROUP).term, default=None)
+        return max(leading, key=_standing, default=None)
+
+    @property
+    def placement_group(self) -> int:
+        """The one that goes on."""
+        return self.oracle.placement.present.group
 
     def book(self, group: int) -> LineageBook:
         return self.oracle.shard_books[group]
+
+
+def _standing(node: CoreNode) -> tuple[int, int]:
+    """The later placement group, then the later term."""
+    replica = node.core.placement
+    assert replica is not None, "it conducts"
+    return replica.entry.group, node.group(replica.entry.group).term
 
 
 def address_of(number: int) -> str:
@@ -360,4 +396,4 @@ def beginning(
         tuple(rows),
         placement,
     )
-    return Beginning(MapNews(ShardMap(1, entries), news, placement, spaces), first)
+    return Beginning(MapNews(ShardMap(1, entries), news, placement, spaces, PLACEMENT_GROUP), first)

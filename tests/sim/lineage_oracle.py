@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard as MapEntry
 from holdfast_node.cache.state import State
-from holdfast_node.placement.cluster import PLACEMENT_GROUP
+from holdfast_node.placement.cluster import PLACEMENT_NAMESPACE
 from holdfast_node.placement.plan import Phase, Plan
 
 from tests.sim import violation as rule
 from tests.sim.book import _print
 from tests.sim.lineage import Contents, LineageBook, contents_of
 from tests.sim.oracle import Oracle, _View, _Watched
-from tests.sim.placement_book import PlacementBook
+from tests.sim.placement_book import PlacementLine
 from tests.sim.violation import Violation
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class LineageOracle(Oracle):
     def __init__(self, cluster: CoreCluster) -> None:
         super().__init__(cluster)
         self._of = cluster
-        self.placement = PlacementBook(PLACEMENT_GROUP, cluster, self._entered)
-        self.books = {PLACEMENT_GROUP: self.placement}
+        self.placement = PlacementLine(cluster, self._entered)
+        self.books = dict(self.placement.books)
         self.shard_books: dict[int, LineageBook] = {}
         first: LineageBook | None = None
         for entry in cluster.beginning.news.map.shards:
@@ -73,6 +73,10 @@ class LineageOracle(Oracle):
             if self._births and self.found is None:
                 where, entry, *_ = self._births[0]
                 raise Violation(rule.ONE_OWNER, f"{where}: no applied Seal names group {entry.group}")
+        self.placement.judge_births()  # one may begin with a snapshot that was sealed: no entry came
+        unproven = self.placement.unproven()
+        if unproven and self.found is None:
+            raise Violation(rule.ONE_PLACEMENT, f"{unproven}: no applied Seal names it")
         super().look(owner)
 
     def changed(self, node: int) -> None:
@@ -94,6 +98,7 @@ class LineageOracle(Oracle):
 
     def judge_births(self) -> None:
         """Of replicas whose sources' Seals are in the books."""
+        self.placement.judge_births()
         waiting, self._births = self._births, []
         for birth in waiting:
             where, entry, contents, figures, digest = birth
@@ -128,7 +133,7 @@ class LineageOracle(Oracle):
         self.retired[node].add(group)
         plan = next((p for p in self.placement.plans.values() if any(s.group == group for s in p.sources)
                      and p.phase is not Phase.CANCELLED), None)  # fmt: skip
-        book = self.shard_books.get(group)
+        book = self.shard_books.get(group) or self.placement.books.get(group)
         if book is None:
             return
         if plan is None or book.sealed is None:
@@ -138,7 +143,9 @@ class LineageOracle(Oracle):
             self.fail(Violation(rule.SOURCES_KEPT, why))
 
     def _entered(self, plan: Plan) -> None:
-        if not plan.is_open:
+        if not plan.is_open and plan.namespace == PLACEMENT_NAMESPACE:
+            self.plans[f"placement {plan.phase.name.lower()}"] += 1
+        elif not plan.is_open:
             self.plans[f"{plan.kind.name.lower()} {plan.phase.name.lower()}"] += 1
         self._of.happened(plan.phase.name.lower(), plan.id)
 

@@ -70,6 +70,7 @@ class Profile(NamedTuple):
         log_limits, wal: small, so that snapshots, installs and new segments come often.
         reshapes: kinds of reshapes.ACTS with weights; none: the map stays as it is.
         reshape_acts: how many of these.
+        placement_moves: kinds of reshapes.ACTS with weights, of which every second seed has some more.
     """
 
     faults: dict[str, int]
@@ -84,6 +85,7 @@ class Profile(NamedTuple):
     wal: WalOptions = WalOptions(segment_bytes=32 << 10, segments_max=4)
     reshapes: dict[str, int] = {}  # noqa: RUF012 - nobody changes it
     reshape_acts: tuple[int, int] = (6, 10)
+    placement_moves: dict[str, int] = {}  # noqa: RUF012 - nobody changes it
 
 
 OFTEN = LogLimits(snapshot_after_bytes=700, trailing_bytes=0)
@@ -166,6 +168,7 @@ PROFILES["reshape"] = Profile(
         "late-copy": 2,
     },
     reshape_acts=(8, 12),
+    placement_moves={"move-placement": 3, "cancel-placement": 1},
 )  # fmt: skip
 
 # How the schedules of a campaign that names none are spread.
@@ -214,6 +217,8 @@ def make_plan(seed: int, profile: str | None = None, replicas: int | None = None
     acts = [act(sure) for _ in range(3)] + [act(kinds) for _ in range(rng.randint(*what.acts) - 3)]
     if what.reshapes:
         acts += [act(what.reshapes) for _ in range(rng.randint(*what.reshape_acts))]
+    if what.placement_moves and seed % 2:
+        acts += [act(what.placement_moves) for _ in range(rng.randint(1, 4))]
     shape = random.Random(f"{seed}/shape")
     groups, pieces = shape.choice(what.groups), shape.randrange(3)
     return Plan(

@@ -1,4 +1,6 @@
-"""One run of a plan of the profile `reshape`: whole nodes, whose shards split, merge and move meanwhile."""
+"""One run of a plan of the profile `reshape`: whole nodes, whose shards split, merge and move meanwhile,
+and in half of the runs the placement group itself.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from dataclasses import replace
 from holdfast_node.cache.policy import Policy
 from holdfast_node.placement import namespaces
 from holdfast_node.placement.answer import Answer
-from holdfast_node.placement.cluster import PLACEMENT_GROUP, Planning
+from holdfast_node.placement.cluster import Planning
 from holdfast_node.placement.cluster import Policy as Planned
 from holdfast_node.placement.commands import SetPlanning
 from holdfast_node.placement.state import PlacementState
@@ -91,7 +93,7 @@ class ReshapeSchedule(Schedule):
         cluster = self.cluster
         if act.target == 0:
             groups = sorted(cluster.lineage.shard_books)
-            group = (PLACEMENT_GROUP, groups[-1], groups[act.how % len(groups)])[act.how // 7 % 3]
+            group = (cluster.placement_group, groups[-1], groups[act.how % len(groups)])[act.how // 7 % 3]
             leader = cluster.leader(group)
             if leader is not None:
                 return leader
@@ -105,7 +107,7 @@ class ReshapeSchedule(Schedule):
     def _state(self) -> PlacementState:
         """The furthest of the placement group."""
         replicas = [n.core.placement for n in self.cluster.core_nodes() if n.core.placement is not None]
-        return max(replicas, key=lambda replica: replica.group.applied_index).state  # type: ignore[attr-defined]
+        return max(replicas, key=lambda replica: (replica.entry.group, replica.group.applied_index)).state
 
     def _settled(self) -> bool:
         return not self._unsettled()
@@ -127,7 +129,7 @@ class ReshapeSchedule(Schedule):
             problem = self._left_over(node, state)
             if problem:
                 return f"node {node.number} {problem}"
-        members = {PLACEMENT_GROUP: state.placement_nodes}
+        members = {state.placement.group: state.placement.replicas}
         members.update({group: row.replicas for group, row in state.shards.items()})
         for number, numbers in members.items():
             groups = [cluster.nodes[node].group(number) for node in numbers]
@@ -146,7 +148,10 @@ class ReshapeSchedule(Schedule):
             return f"routes by {here}"
         if set(core.hosting.shards) != set(state.groups_on(node.number)):
             return f"hosts {sorted(core.hosting.shards)}"
-        if set(driver.groups) - {PLACEMENT_GROUP} != set(core.hosting.shards):
+        if core.book.placement_group != state.placement.group:
+            return f"reports to {core.book}"
+        placement = {state.placement.group} if node.number in state.placement.replicas else set()
+        if set(driver.groups) != placement | set(core.hosting.shards):
             return f"has replicas of {sorted(driver.groups)}"
         if core.hosting.copies or core.hosting.waiting or driver.unfinished_copies():
             left = driver.unfinished_copies()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast_node.cache.seal import Target
 from holdfast_node.placement.answer import Answer
 from holdfast_node.placement.by_hand import Desk
-from holdfast_node.placement.cluster import PLACEMENT_GROUP, Refusal, ShardRow
+from holdfast_node.placement.cluster import Refusal, ShardRow
 from holdfast_node.placement.commands import CancelPlan, StartPlan
 from holdfast_node.placement.plan import Plan
 from holdfast_node.placement.shape import Shape
@@ -125,6 +125,12 @@ def move_two(state: PlacementState, desk: Desk, rng: random.Random) -> Shape | R
     return desk.move(row.group, nodes)
 
 
+def move_placement(state: PlacementState, desk: Desk, rng: random.Random) -> Shape | Refusal | None:
+    """The placement group, to some nodes: as many as it has, or more, or fewer."""
+    nodes = sorted(state.nodes)
+    return desk.move(state.placement.group, rng.sample(nodes, min(rng.choice((1, 2, 3, 3, 3)), len(nodes))))
+
+
 WISHES: dict[str, Wish] = {"split": split, "merge": merge, "move": move, "move-two": move_two}
 
 
@@ -141,8 +147,23 @@ def _plan_of(wish: Wish) -> Fault:
 
 def _cancel(schedule: ReshapeSchedule, act: Act) -> Heal | None:
     """A plan that is taken back: after a while, or when it has come to something."""
-    rng, cluster = random.Random(act.how), schedule.cluster
+    rng = random.Random(act.how)
     word, delay = rng.choice((*WORDS[:5], None, None)), rng.choice((*DELAYS, 0.05, 0.1))
+    wish = WISHES[rng.choice(("split", "merge", "merge", "merge", "move"))]
+    return _taken_back(schedule, wish, rng, word, delay)
+
+
+def _cancel_placement(schedule: ReshapeSchedule, act: Act) -> Heal | None:
+    """A move of the placement group that is taken back, by itself or by who leads it then."""
+    rng = random.Random(act.how)
+    word, delay = rng.choice(("prepare", "copying", "seal", "seal", None)), rng.choice((*DELAYS, 0.05))
+    return _taken_back(schedule, move_placement, rng, word, delay)
+
+
+def _taken_back(
+    schedule: ReshapeSchedule, wish: Wish, rng: random.Random, word: str | None, delay: float
+) -> Heal | None:
+    cluster = schedule.cluster
 
     def started(plan: Plan) -> None:
         if word is None:
@@ -156,7 +177,6 @@ def _cancel(schedule: ReshapeSchedule, act: Act) -> Heal | None:
 
         cluster.listeners.append(heard)
 
-    wish = WISHES[rng.choice(("split", "merge", "merge", "merge", "move"))]
     return _nothing if propose(cluster, wish, rng, started) else None
 
 
@@ -204,7 +224,7 @@ def _old_word(schedule: ReshapeSchedule, act: Act) -> Heal | None:
         for other in others:  # at once: its orders come next
             network.stall(node.number, other.number)
         schedule.later(0.003, lambda: _cancel_plan(cluster, number))
-        schedule.later(0.02, lambda: _hand_over(cluster, PLACEMENT_GROUP))
+        schedule.later(0.02, lambda: _hand_over(cluster, cluster.placement_group))
         schedule.later(late, lambda: _unstall(cluster, node, others))
 
     cluster.listeners.append(heard)
@@ -306,6 +326,8 @@ VICTIMS: dict[str, Victims] = {
 
 ACTS: dict[str, Fault] = {
     **{name: _plan_of(wish) for name, wish in WISHES.items()},
+    "move-placement": _plan_of(move_placement),
+    "cancel-placement": _cancel_placement,  # type: ignore[dict-item]
     "cancel": _cancel,  # type: ignore[dict-item]
     "at-phase": _at_phase,  # type: ignore[dict-item]
     "old-word": _old_word,  # type: ignore[dict-item]

@@ -11,8 +11,12 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from holdfast_node.placement.by_hand import Desk
+from holdfast_node.placement.cluster import Refusal
 from holdfast_node.placement.conductor import MERGE_SEALED_MAX
 from holdfast_node.placement.plan import Kind, Phase, Plan
+from holdfast_node.placement.shape import Shape
+from holdfast_node.placement.state import PlacementState
 from holdfast_node.talk import Order, SealOrder
 from holdfast_raft.messages import Addressed, NodeMessage
 
@@ -20,7 +24,7 @@ from tests.sim.cluster import SimNode
 from tests.sim.core_cluster import CoreCluster
 from tests.sim.plan import Plan as SchedulePlan
 from tests.sim.reshape_schedule import ReshapeSchedule
-from tests.sim.reshapes import VICTIMS, WISHES, cancel, propose
+from tests.sim.reshapes import VICTIMS, WISHES, Wish, cancel, propose
 
 GROUPS = {Kind.SPLIT: 1, Kind.MERGE: 2, Kind.MOVE: 1}
 STEPS = {
@@ -35,7 +39,9 @@ ALL_STEPS = [(kind, step) for kind in Kind for step in STEPS[kind]]
 class Scenario:
     """A schedule with clients and one reshape of a kind, perhaps after others that make it possible."""
 
-    def __init__(self, kind: Kind, seed: int = 1) -> None:
+    def __init__(self, kind: Kind, seed: int = 1, wish: Wish | None = None) -> None:
+        """wish: instead of any reshape of that kind."""
+        self._wish = wish or WISHES[kind.name.lower()]
         plan = SchedulePlan(seed, "reshape", 3, (), 2, 2.0, GROUPS[kind], 0)
         self.kind = kind
         self.schedule = ReshapeSchedule(plan)
@@ -70,7 +76,7 @@ class Scenario:
 
     def _ask(self) -> None:
         if self.plan is None:
-            propose(self.cluster, WISHES[self.kind.name.lower()], random.Random(1), lambda _: None)
+            propose(self.cluster, self._wish, random.Random(1), lambda _: None)
             self.schedule.later(0.05, self._ask)
 
     def _happened(self, what: str, number: int) -> None:
@@ -161,6 +167,44 @@ def test_a_merge_whose_second_source_has_no_leader_gives_the_first_one_back() ->
     assert scenario.run().phase is Phase.CANCELLED
     assert at["cancelling"] - at["half-sealed"] < MERGE_SEALED_MAX + 0.5
     assert at["cancelled"] - at["cancelling"] < 2.0
+
+
+# ---- the placement group itself ------------------------------------------------------------------------
+
+
+def one_goes(state: PlacementState, desk: Desk, _: random.Random) -> Shape | Refusal | None:
+    """The placement group leaves one of its three nodes."""
+    return desk.move(state.placement.group, (2, 3, 4))
+
+
+def two_come(state: PlacementState, desk: Desk, _: random.Random) -> Shape | Refusal | None:
+    """It ends on two nodes, one of them new: both are needed for a majority."""
+    return desk.move(state.placement.group, (4, 1))
+
+
+@pytest.mark.parametrize("wish", [one_goes, two_come])
+@pytest.mark.parametrize("step", STEPS[Kind.MOVE])
+def test_whoever_goes_at_any_step_the_placement_group_has_moved_or_stays(step: str, wish: Wish) -> None:
+    """Each of those who take part, killed or without power, at once or a moment later: one group decides."""
+    for number, who in enumerate(VICTIMS):
+        scenario = Scenario(Kind.MOVE, number, wish)
+        scenario.strike(step, who, power=bool(number % 2), delay=0.002 * (number // 2 % 2))
+        plan = scenario.run()
+
+        assert step in scenario.heard
+        assert plan.phase is Phase.DONE, (who, plan)
+        assert scenario.cluster.placement_group == plan.targets[0].group
+
+
+def test_of_a_seal_and_a_wish_to_cancel_the_placement_groups_log_takes_the_first() -> None:
+    """The plan and the judge of it share one log: it is sealed, or it stays, and nothing in between."""
+    ended = set()
+    for step, delay in itertools.product(("prepare", "seal", "sealed"), (0.0, 0.0007, 0.002)):
+        scenario = Scenario(Kind.MOVE, wish=one_goes)
+        scenario.when(step, lambda plan: cancel(scenario.cluster, plan.id), delay)  # noqa: B023 - run here
+        ended.add(scenario.run().phase)
+
+    assert ended == {Phase.DONE, Phase.CANCELLED}
 
 
 class Mute:

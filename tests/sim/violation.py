@@ -47,6 +47,8 @@ ONE_OWNER = "one owner a key"
 HANDED_OVER = "a target begins as its sources ended"
 SOURCES_KEPT = "sources stay until all targets stand"
 PLACEMENT_FOLLOWS = "placement follows the logs"
+# Of the groups that are the placement group one after another, the one that is not sealed.
+ONE_PLACEMENT = "one placement group decides"
 SPIN = "no loop spins"
 CONVERGENCE = "all converge"
 LIVENESS = "writes go on after healing"

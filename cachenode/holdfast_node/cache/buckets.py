@@ -214,6 +214,13 @@ class Buckets:
                 row.append(part)
         return Buckets(row)
 
+    def shed(self, count: int) -> int:
+        """Lets go of about so many keys, when nobody uses these any more; how many were not there to go."""
+        self.deadlines = Deadlines([])
+        while self._row and count > 0:
+            count -= len(self._row.pop().records) + 1
+        return count
+
     # ---- the row --------------------------------------------------------------------------------------
 
     def _append_part(self, keys: list[bytes], records: dict[bytes, bytes]) -> None:

@@ -47,7 +47,7 @@ from holdfast_node.cache.op import (
     Transaction,
 )
 from holdfast_node.cache.policy import Eviction, Policy
-from holdfast_node.cache.seal import OtherSource, Seal, Target
+from holdfast_node.cache.seal import Abort, OtherSource, Seal, Target, Verdict
 from holdfast_node.v1 import command_pb2 as stored
 
 __all__ = [
@@ -56,8 +56,8 @@ __all__ = [
     "TXN", "UNSEAL", "VERSION", "Compare", "DecodeError", "Entry", "Op", "Run", "Sum", "Transaction",
     "UnknownEntryError", "decode_each", "decode_entry", "decode_operation", "decode_operations",
     "decode_writes", "encode_abort", "encode_batch", "encode_evict", "encode_expire", "encode_policy",
-    "encode_seal", "encode_touch", "encode_unseal", "policy_message", "policy_of", "seal_message", "seal_of",
-    "units_message", "units_of",
+    "encode_seal", "encode_touch", "encode_unseal", "encode_verdict", "policy_message", "policy_of",
+    "seal_message", "seal_of", "units_message", "units_of",
 ]  # fmt: skip
 
 # Kinds of entries, the first byte of the container. Numbers are never used again.
@@ -150,6 +150,14 @@ def encode_abort(stamp_ms: int, plan: int) -> bytes:
 def encode_unseal(stamp_ms: int, plan: int) -> bytes:
     """An entry that takes back a Seal that does not decide."""
     return _CONTAINER.pack(UNSEAL, VERSION, stamp_ms) + stored.Unseal(plan=plan).SerializeToString()
+
+
+def encode_verdict(stamp_ms: int, verdict: Verdict) -> bytes:
+    """An entry that judges a plan. Raises ValueError."""
+    if isinstance(verdict, Seal):
+        return encode_seal(stamp_ms, verdict)
+    encode = encode_abort if isinstance(verdict, Abort) else encode_unseal
+    return encode(stamp_ms, verdict.plan)
 
 
 def seal_message(seal: Seal) -> stored.Seal:

@@ -233,6 +233,15 @@ class History:
         goes_on = self.closed[line.next - 1].groups[-1] if line.next else own_group
         return Rest(line.groups[-1], _after(line.events, revision), line.revision, (goes_on, line.at))
 
+    def shed(self, count: int) -> int:
+        """Lets go of so many events, when nobody uses these any more; how many were not there to go."""
+        for events in (self.events, *(line.events for line in self.closed)):
+            gone = min(count, len(events))
+            for _ in range(gone):
+                events.popleft()
+            count -= gone
+        return count
+
     # ---- hand-over ------------------------------------------------------------------------------------
 
     def cut(self, start: bytes, end: bytes, source: int) -> History:

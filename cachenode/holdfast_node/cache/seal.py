@@ -75,6 +75,21 @@ class Seal(NamedTuple):
         return next(filter(None, (target.problem() for target in self.targets)), "")
 
 
+class Abort(NamedTuple):
+    """What an Abort entry says: the plan never happens here."""
+
+    plan: int
+
+
+class Unseal(NamedTuple):
+    """What an Unseal entry says: the seal of a plan that does not decide is taken back."""
+
+    plan: int
+
+
+Verdict = Seal | Abort | Unseal
+
+
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """The seal a state stands under, and the place of its entry in the log."""

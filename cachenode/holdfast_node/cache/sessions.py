@@ -158,6 +158,12 @@ class Sessions:
         # session goes depends on `until` alone.
         self._wakes: list[tuple[int, bytes]] = []
 
+    def shed(self, count: int) -> int:
+        """Lets go of about so many repeats, of a table that nobody uses any more; how many were not there."""
+        while self.table and count > 0:
+            count -= len(self.table.popitem()[1].applied) + 1
+        return count
+
     def __repr__(self) -> str:
         return f"<Sessions sessions={len(self.table)} records={self.record_count} bytes={self.byte_count}>"
 

@@ -205,6 +205,10 @@ class State:
         space.end_entry()
         return results
 
+    def apply_entry(self, entry: bytes, place: tuple[int, int]) -> list[list[OpResult]]:
+        """As `apply`, of an entry that nobody has decoded."""
+        return self.apply(entry, None, place)
+
     def _apply_frozen(self, entry: Entry, sealed: Sealed, place: tuple[int, int]) -> list[list[OpResult]]:
         """What an entry does behind a seal: verdicts are given, operations refused, all else is nothing."""
         if entry.kind in _VERDICTS:
@@ -379,6 +383,14 @@ class State:
             [state._space for state in states], [state._sessions for state in states], groups, policy
         )
         return whole
+
+    def shed(self, count: int) -> bool:
+        """Lets go of about so many keys, events or repeats, of a state that nobody uses any more; whether any
+        are left. What it shares with other states stays theirs.
+        """
+        left = self._space.buckets.shed(count)
+        left = self._space.history.shed(left)
+        return self._sessions.shed(left) <= 0
 
     # ---- images ----------------------------------------------------------------------------------------
 

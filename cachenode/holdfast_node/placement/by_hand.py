@@ -194,17 +194,18 @@ class Desk:
 
     def _shard(self, group: int, kind: Kind, field: str = "group") -> ShardRow | Refusal:
         problem = source_problem(self._content, group, kind, field)
-        if problem is not None:
+        row = self._content.place_of(group)
+        if problem is not None or row is None:
+            assert problem is not None, "a source is there"
             return problem
         load = self._loads.shards.get(group)
         if load is not None and not load.has_quorum:
             return Refusal(
                 Reason.NO_QUORUM,
-                f"shard {group} has no majority: start its nodes {ids(self._content.shards[group].replicas)}"
-                " first",
+                f"shard {group} has no majority: start its nodes {ids(row.replicas)} first",
                 field,
             )
-        return self._content.shards[group]
+        return row
 
     def _reported(self, group: int, kind: Kind) -> ShardLoad | Refusal:
         row = self._shard(group, kind)

@@ -22,6 +22,8 @@ WEIGHT_USUAL = 100
 REPLICAS_USUAL = 3
 PLACEMENT_GROUP = 1
 """The placement group's first id; a move gives it another."""
+PLACEMENT_NAMESPACE = ""
+"""What a replica of the placement group has as its namespace: no tenant's is called so."""
 
 
 class Refusal(NamedTuple):
@@ -106,10 +108,15 @@ class Namespace(NamedTuple):
         return self.units if self.hashed else None
 
 
+PLACEMENT_SPACE = Namespace(PLACEMENT_NAMESPACE)
+"""What the placement group's number of replicas goes by."""
+
+
 class ShardRow(NamedTuple):
-    """A shard as the map has it.
+    """A shard as the map has it; or the placement group, which no map has.
 
     Attributes:
+        namespace: see PLACEMENT_NAMESPACE.
         replicas: node ids, the first is to lead.
         epoch: the map's when it appeared.
         plan: the one that made it; 0: it began empty.
@@ -126,6 +133,10 @@ class ShardRow(NamedTuple):
     plan: int = 0
     split_ms: int = 0
     kept: bool = False
+
+    @property
+    def is_placement(self) -> bool:
+        return self.namespace == PLACEMENT_NAMESPACE
 
 
 class Policy(IntEnum):

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError as WireError
 
-from holdfast_node.cache.commands import UnknownEntryError
+from holdfast_node.cache.commands import UnknownEntryError, seal_message, seal_of
 from holdfast_node.cache.policy import Eviction
+from holdfast_node.cache.seal import Abort, Seal
 from holdfast_node.placement.cluster import Namespace, Node, Planning, Policy, ShardRow
 from holdfast_node.placement.plan import Kind, Phase
 from holdfast_node.placement.shape import Part, Shape
@@ -148,7 +149,7 @@ class SetPlanning(NamedTuple):
 
 Command = (
     Bootstrap | JoinNode | AddNode | SetNode | RemoveNode | CreateNamespace | SetNamespace | DeleteNamespace
-    | StartPlan | Advance | CancelPlan | SetPlanning
+    | StartPlan | Advance | CancelPlan | SetPlanning | Seal | Abort
 )  # fmt: skip
 
 
@@ -315,6 +316,25 @@ def _read_set_planning(data: bytes) -> SetPlanning:
     return SetPlanning(tuple(map(Policy, m.pause)), tuple(map(Policy, m.resume)), read_planning(m.limits))
 
 
+def _seal(c: Seal) -> pb.PlacementSeal:
+    problem = c.problem()
+    if problem:  # applied, it would stop every replica
+        raise ValueError(problem)
+    return pb.PlacementSeal(seal=seal_message(c))
+
+
+def _read_seal(data: bytes) -> Seal:
+    return seal_of(pb.PlacementSeal.FromString(data).seal)
+
+
+def _abort(c: Abort) -> pb.PlacementAbort:
+    return pb.PlacementAbort(plan=c.plan)
+
+
+def _read_abort(data: bytes) -> Abort:
+    return Abort(pb.PlacementAbort.FromString(data).plan)
+
+
 # Numbers are never used again.
 _KINDS: dict[type, tuple[int, Callable[[Any], Any]]] = {
     Bootstrap: (1, _bootstrap),
@@ -329,6 +349,8 @@ _KINDS: dict[type, tuple[int, Callable[[Any], Any]]] = {
     Advance: (10, _advance),
     CancelPlan: (11, _cancel),
     SetPlanning: (12, _set_planning),
+    Seal: (13, _seal),
+    Abort: (14, _abort),
 }
 _READERS: dict[int, Callable[[bytes], Command]] = {
     1: _read_bootstrap,
@@ -343,4 +365,6 @@ _READERS: dict[int, Callable[[bytes], Command]] = {
     10: _read_advance,
     11: _read_cancel,
     12: _read_set_planning,
+    13: _read_seal,
+    14: _read_abort,
 }

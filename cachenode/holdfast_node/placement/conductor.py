@@ -5,9 +5,11 @@ to nodes. It keeps nothing that the next leader would need: facts are asked for 
 
 Invariants:
 - It acts only while its replica leads the placement group with everything of earlier terms applied, and
-  only on what is applied there.
+  only on what is applied there: behind the group's Seal it does nothing any more.
 - A replica is retired only when neither the map nor an open plan names its group, and the group's id was
   given out before.
+- What an older leader orders late is harmless: ids are never given twice, so what nothing needs once, nothing
+  ever needs again, also behind a Seal (docs/decisions/0006-reshape.md); news are told apart by their epoch.
 - Silence counts from the moment this leader began to listen; what was heard a moment before, still counts.
 
 Callback style on the node's loop thread: no asyncio, so the simulator runs the same code.
@@ -17,8 +19,9 @@ Not here: which plans are good (planner.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from holdfast.keys import KeyRange
@@ -72,20 +75,23 @@ class Conductor:
         *,
         call_later: Callable[[float, Callable[[], None]], None],
         tell: Callable[[int, talk.Word], None],
+        heard: Mapping[int, Heard] = MappingProxyType({}),
     ) -> None:
-        """Hears nothing yet.
+        """Does nothing yet.
 
         Args:
             replica: of the placement group, here.
             clock: monotonic seconds and wall time.
             call_later: the driver's timer.
             tell: says a word to a node, this one included.
+            heard: what the conductor of the group that this one goes on from had heard.
         """
-        self._replica = replica
+        self.replica = replica
         self._clock = clock
         self._call_later = call_later
         self._tell = tell
-        self.heard: dict[int, Heard] = {}
+        self.heard = dict(heard)
+        self._has_stopped = False
         self.led_since: float | None = None
         self.progress: dict[int, str] = {}
         """What each open plan waits for, for a person."""
@@ -102,6 +108,10 @@ class Conductor:
         """Begins to look."""
         self._again()
 
+    def stop(self) -> None:
+        """Looks no more: its replica is gone, or another goes on."""
+        self._has_stopped = True
+
     # ---- what comes in ---------------------------------------------------------------------------------
 
     def take_report(self, node: int, report: Report) -> None:
@@ -114,10 +124,12 @@ class Conductor:
     @property
     def leads(self) -> bool:
         """Whether this node's word counts."""
-        return self._replica.leads
+        return not self._has_stopped and self.replica.leads
 
     def _again(self) -> None:
-        plans_open = self.leads and bool(self._replica.state.plans)
+        if self._has_stopped:
+            return
+        plans_open = self.leads and bool(self.replica.state.plans)
         # First: a defect ends one look, not all of them.
         self._call_later(TICK if plans_open else IDLE_TICK, self._again)
         self.look()
@@ -137,7 +149,7 @@ class Conductor:
             return
         if self.led_since is None:
             self.led_since = now
-        state = self._replica.state
+        state = self.replica.state
         self.heard = {node: heard for node, heard in self.heard.items() if node in state.nodes}
         facts = self.facts(now)
         for plan in list(state.plans.values()):
@@ -179,7 +191,7 @@ class Conductor:
             if self.leads:
                 self.look()
 
-        self._replica.advance(plan, phase, self._clock.wall_ms(), why, done)
+        self.replica.advance(plan, phase, self._clock.wall_ms(), why, done)
 
     def _mind_the_wait(self, plan: Plan, facts: Facts, now: float) -> None:
         """A merge whose second source cannot be sealed gives the first one's clients back."""
@@ -203,11 +215,11 @@ class Conductor:
         if isinstance(step, reshape.AskUnseal):
             return talk.UnsealOrder(plan.id, step.group)
         if isinstance(step, reshape.AskCopy):
-            rate = self._replica.state.planning.copy_bytes_per_s
-            units = self._replica.state.namespaces[plan.namespace].hashed_by
+            state = self.replica.state
             return talk.CopyOrder(
-                plan.id, plan.namespace, step.target, step.source, step.from_nodes, rate, units
-            )
+                plan.id, plan.namespace, step.target, step.source, step.from_nodes,
+                state.planning.copy_bytes_per_s, state.hashed_by(plan.namespace),
+            )  # fmt: skip
         assert isinstance(step, reshape.AskSnapshot), f"{step} is no order"
         return talk.SnapshotOrder(step.group)
 
@@ -221,12 +233,12 @@ class Conductor:
     def _introduce(self) -> None:
         """Nodes that were there from the beginning say who they are by their first report."""
         for number, heard in self.heard.items():
-            node = self._replica.state.nodes.get(number)
+            node = self.replica.state.nodes.get(number)
             if node is None or node.incarnation or number in self._introducing:
                 continue
             self._introducing.add(number)
             command = JoinNode(node.address, heard.report.incarnation, number, node.http, node.zone)
-            self._replica.propose(command, partial(self._introduced, number))
+            self.replica.propose(command, partial(self._introduced, number))
 
     def _introduced(self, node: int, result: object) -> None:
         """What was refused is not asked again by this leader, or it would fill the log with refusals."""
@@ -240,7 +252,7 @@ class Conductor:
         if self._starting:
             return
         when_ms, loads = self._clock.wall_ms(), self.loads()
-        proposals = propose(self._replica.state, loads, when_ms)
+        proposals = propose(self.replica.state, loads, when_ms)
         commands: list[Command] = [CancelPlan(plan, why, when_ms) for plan, why in proposals.cancels]
         for wish in proposals.wishes:
             if wish.shape is not None:
@@ -250,7 +262,7 @@ class Conductor:
             self._order(leader, talk.TransferOrder(wish.transfer_group, wish.transfer_to), now)
         for command in commands:
             self._starting += 1
-            self._replica.propose(command, self._started)
+            self.replica.propose(command, self._started)
 
     def _started(self, result: object) -> None:
         self._starting -= 1
@@ -274,12 +286,12 @@ class Conductor:
                 )  # fmt: skip
             for c in heard.report.copies:
                 copies[c.target, node] = CopyFacts(c.durable, c.behind_bytes, ago, c.problem, c.begun)
-        return Facts(replicas, copies, self._replica.state.superseded())
+        return Facts(replicas, copies, self.replica.state.superseded())
 
     def _leftovers(self) -> Iterator[tuple[int, Order]]:
         """Replicas and copies that nothing needs: of done plans, of nodes that were away."""
-        state = self._replica.state
-        needed = {shard.group for shard in state.shards.values()} | set(state.placement_groups)
+        state = self.replica.state
+        needed = {shard.group for shard in state.shards.values()} | {state.placement.group}
         copied: set[int] = set()
         for plan in state.plans.values():
             needed.update(source.group for source in plan.sources)
@@ -300,23 +312,25 @@ class Conductor:
         never had it.
         """
         held = {node: {r.group for r in heard.report.replicas} for node, heard in self.heard.items()}
-        for row in self._replica.state.shards.values():
+        for row in self.replica.state.shards.values():
             if row.plan:
                 continue
             for node in row.replicas:
                 if node in held and row.group not in held[node]:
                     target = Target(row.group, row.start, row.end, row.replicas)
-                    units = self._replica.state.namespaces[row.namespace].hashed_by
+                    units = self.replica.state.hashed_by(row.namespace)
                     yield node, talk.CreateOrder(row.namespace, target, units)
 
     def loads(self) -> Loads:
         """All reports, as the planners want them."""
-        now, state = self._clock.monotonic(), self._replica.state
+        now, state = self._clock.monotonic(), self.replica.state
         shards: dict[int, ShardLoad] = {}
         held: dict[int, int] = {}
         for node, heard in self._by_age():
             for r in heard.report.replicas:
-                if r.leads and r.group in state.shards:
+                if r.leads and r.group == state.placement.group:
+                    shards[r.group] = ShardLoad(node, has_quorum=r.has_quorum)
+                elif r.leads and r.group in state.shards:
                     row = state.shards[r.group]
                     units = state.namespaces[row.namespace].units
                     keys = KeyRange(row.start, row.end)
@@ -363,7 +377,7 @@ class Conductor:
 
     def news(self) -> MapNews:
         """What every node should know."""
-        state = self._replica.state
+        state = self.replica.state
         nodes = tuple(
             NodeNews(node.id, node.address, node.http, node.zone) for node in state.members().values()
         )
@@ -371,7 +385,8 @@ class Conductor:
             NamespaceNews(space.name, space.budget_bytes, int(space.eviction), space.strict_ttl)
             for space in state.namespaces.values()
         )
-        return MapNews(self.map(), nodes, tuple(state.placement_nodes), spaces)
+        placement = state.placement
+        return MapNews(self.map(), nodes, placement.replicas, spaces, placement.group)
 
     def map(self) -> ShardMap:
         """The map with the leaders that reports name."""
@@ -381,19 +396,24 @@ class Conductor:
             for replica in heard.report.replicas
             if replica.leads
         }
-        shards = self._replica.state.shard_map()
+        shards = self.replica.state.shard_map()
         return ShardMap(
             shards.epoch, (shard._replace(leader=leaders.get(shard.group, 0)) for shard in shards.shards)
         )
 
     def _spread_news(self, now: float) -> None:
-        """To nodes that go by an older map: at once, and again after a while."""
-        state = self._replica.state
-        if not state.epoch:
-            return
+        """To nodes that go by an older map: at once, and again after a while.
+
+        Also to those that are silent: they may go by news of long ago, and report where the placement
+        group was before it moved, once or several times.
+        """
+        state, since = self.replica.state, self.led_since
+        assert since is not None, "it leads"
         news: MapNews | None = None
-        for node, heard in self.heard.items():
-            if heard.report.epoch >= state.epoch:
+        for node in state.members():
+            heard = self.heard.get(node)
+            is_behind = heard is not None and heard.report.epoch < state.epoch
+            if not (is_behind or now - max(since, heard.at if heard is not None else since) > NEWS_AGAIN):
                 continue
             epoch, at = self._news_told.get(node, (0, 0.0))
             if epoch == state.epoch and now - at < NEWS_AGAIN:

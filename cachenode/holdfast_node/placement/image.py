@@ -14,7 +14,9 @@ from typing import Any
 
 from google.protobuf.message import DecodeError as WireError
 
+from holdfast_node.cache.commands import seal_message, seal_of
 from holdfast_node.cache.image import CorruptImageError
+from holdfast_node.cache.seal import Sealed
 from holdfast_node.placement.content import Content
 from holdfast_node.placement.stored import (
     namespace_message,
@@ -29,8 +31,9 @@ from holdfast_node.placement.stored import (
     shard_message,
 )
 from holdfast_node.v1 import placement_pb2 as pb
+from holdfast_node.v1 import snapshot_pb2
 
-FORMAT = 1
+FORMAT = 2
 ROWS_PER_CHUNK = 64
 """A plan of long keys takes some KiB: a chunk stays below 256 KiB."""
 _SIZE = struct.Struct("<I")
@@ -69,17 +72,7 @@ def _count(rows: pb.PlacementRows) -> int:
 
 
 def _parts(content: Content) -> Iterator[pb.PlacementChunk]:
-    yield pb.PlacementChunk(
-        head=pb.PlacementHead(
-            format=FORMAT,
-            epoch=content.epoch,
-            next_node=content.next_node,
-            next_group=content.next_group,
-            next_plan=content.next_plan,
-            planning=planning_message(content.planning),
-            replicas=content.placement_nodes,
-        )
-    )
+    yield pb.PlacementChunk(head=_head(content))
     yield from _chunked("nodes", [node_message(content.nodes[i]) for i in sorted(content.nodes)])
     yield from _chunked(
         "namespaces", [namespace_message(content.namespaces[n]) for n in sorted(content.namespaces)]
@@ -87,6 +80,24 @@ def _parts(content: Content) -> Iterator[pb.PlacementChunk]:
     yield from _chunked("shards", [shard_message(content.shards[g]) for g in sorted(content.shards)])
     plans = [*content.ended.values(), *(content.plans[i] for i in sorted(content.plans))]
     yield from _chunked("plans", [plan_message(p, by_hand=p.id in content.by_hand) for p in plans])
+
+
+def _head(content: Content) -> pb.PlacementHead:
+    head = pb.PlacementHead(
+        format=FORMAT,
+        epoch=content.epoch,
+        next_node=content.next_node,
+        next_group=content.next_group,
+        next_plan=content.next_plan,
+        planning=planning_message(content.planning),
+        placement=shard_message(content.placement),
+        floor=content.floor,
+    )
+    sealed = content.sealed
+    if sealed is not None:
+        seal = seal_message(sealed.seal())
+        head.sealed.CopyFrom(snapshot_pb2.Sealed(seal=seal, index=sealed.index, term=sealed.term))
+    return head
 
 
 def _chunked(name: str, messages: list[Any]) -> Iterator[pb.PlacementChunk]:
@@ -142,7 +153,11 @@ class Builder:
         content.next_group = head.next_group
         content.next_plan = head.next_plan
         content.planning = read_planning(head.planning)
-        content.placement_nodes = tuple(head.replicas)
+        content.placement = read_shard(head.placement)
+        content.floor = head.floor
+        if head.HasField("sealed"):
+            plan, decides, targets, others = seal_of(head.sealed.seal)
+            content.sealed = Sealed(plan, decides, head.sealed.index, head.sealed.term, targets, others)
         self._has_head = True
 
     def _take_rows(self, rows: pb.PlacementRows) -> None:

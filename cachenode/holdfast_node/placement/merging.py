@@ -81,7 +81,7 @@ def _wish(outlook: Outlook, left: Standing, right: Standing) -> None:
 def _who_moves(outlook: Outlook, left: Standing, right: Standing) -> tuple[Standing, Standing] | None:
     """(who moves, who stays): the smaller rather, if the other's nodes can take it."""
     for mover, stayer in sorted(((left, right), (right, left)), key=lambda pair: pair[0].size):
-        takers = {node.id for node in outlook.takers(mover.size)}
+        takers = {node.id for node in outlook.takers(mover)}
         if set(stayer.replicas) - set(mover.replicas) <= takers:
             return mover, stayer
     return None

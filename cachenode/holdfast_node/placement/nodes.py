@@ -248,11 +248,11 @@ def removal_problem(content: Content, node: int, down: Collection[int] = ()) -> 
         return _held(f"removing node {node} would break the majority of shards {ids(lost)}: {drain}")
     if groups:
         return _held(f"node {node} holds replicas of {len(groups)} shards ({ids(groups)}): {drain}")
-    if node in content.placement_nodes:
-        return _held(f"node {node} holds a replica of the placement group, which stays where it is")
+    if node in content.placement.replicas:
+        return _held(f"node {node} holds a replica of the placement group: {drain}")
     plans = content.plans_for(node)
     if plans:
-        return _held(f"plans {ids(plans)} put replicas on node {node}: wait for them, or cancel them")
+        return _held(f"plans {ids(plans)} are not done with node {node}: wait for them, or cancel them")
     return None
 
 

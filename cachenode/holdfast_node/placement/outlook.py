@@ -2,8 +2,8 @@
 
 Made for one round of planning. A policy that wishes something says so here, and the next one sees it.
 Invariants: no two wishes of a round touch one shard, nor one that an open plan touches; wishes and open
-plans together stay within plans_max; no node is given another copy while what it is taking in would then
-be more than a second's worth of its cap.
+plans together stay within plans_max, but for one over the placement group, which waits for nobody; no
+node is given another copy while what it is taking in would then be more than a second's worth of its cap.
 Not here: what is good (the policies' modules).
 """
 
@@ -33,7 +33,7 @@ class Wish(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A shard as it will be.
+    """A shard as it will be, or the placement group.
 
     Attributes:
         row: as the map has it.
@@ -50,6 +50,11 @@ class Standing(NamedTuple):
     leader: int
     is_taken: bool
     is_settling: bool
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return "the placement group" if self.row.is_placement else f"shard {self.row.group}"
 
     @property
     def size(self) -> int:
@@ -72,6 +77,7 @@ class Outlook:
     Attributes:
         wishes, idle: what the policies have said so far; idle lines by policy, for a person.
         shards: by group.
+        placement: the placement group, which has replicas as shards have, and neither keys nor load.
     """
 
     def __init__(self, content: Content, loads: Loads, now_ms: int) -> None:
@@ -86,31 +92,40 @@ class Outlook:
         self.shards: dict[int, Standing] = {}
         taken = {source.group for plan in content.plans.values() for source in plan.sources}
         settling = {target.group for plan in content.plans.values() for target in plan.targets}
-        for group, row in content.shards.items():
-            load = loads.shards.get(group)
+        for row in (content.placement, *content.shards.values()):
+            group, load = row.group, loads.shards.get(row.group)
             leader = load.leader if load is not None else 0
-            self.shards[group] = Standing(row, row.replicas, load, leader, group in taken, group in settling)
+            self._put(Standing(row, row.replicas, load, leader, group in taken, group in settling))
         for plan in content.plans.values():
             if plan.phase in (Phase.PREPARE, Phase.SEAL):
                 self._expect(plan)
 
     def _expect(self, plan: Plan) -> None:
-        size = sum(self.shards[source.group].size for source in plan.sources)
+        size = sum(self._standing(source.group).size for source in plan.sources)
         for node, _ in plan.newcomers():
             self.incoming.setdefault(node, []).append(size)
         if plan.kind is Kind.MOVE:
             self._moved(plan.sources[0].group, plan.targets[0].replicas)
 
     def _moved(self, group: int, replicas: tuple[int, ...]) -> None:
-        standing = self.shards[group]
+        standing = self._standing(group)
         leader = standing.leader if standing.leader in replicas else replicas[0]
-        self.shards[group] = standing._replace(replicas=replicas, leader=leader)
+        self._put(standing._replace(replicas=replicas, leader=leader))
+
+    def _standing(self, group: int) -> Standing:
+        return self.placement if group == self.content.placement.group else self.shards[group]
+
+    def _put(self, standing: Standing) -> None:
+        if standing.row.is_placement:
+            self.placement = standing
+        else:
+            self.shards[standing.row.group] = standing
 
     # ---- what policies say -----------------------------------------------------------------------------
 
     def move(self, policy: Policy, group: int, replicas: Iterable[int], why: str) -> None:
-        """Wishes other nodes for a shard."""
-        standing = self.shards[group]
+        """Wishes other nodes for a shard, or for the placement group."""
+        standing = self._standing(group)
         wanted = _led_by(standing.leader, tuple(replicas))
         row = standing.row
         for node in set(wanted) - set(row.replicas):
@@ -145,10 +160,11 @@ class Outlook:
     def _wish(
         self, policy: Policy, why: str, kind: Kind, sources: tuple[int, ...], parts: tuple[Part, ...]
     ) -> None:
-        assert self.slots > 0, "a policy wishes only while there is room for a plan"
+        heals_all = sources == (self.content.placement.group,)
+        assert self.slots > 0 or heals_all, "a policy wishes only while there is room for a plan"
         self.slots -= 1
         for group in sources:
-            self.shards[group] = self.shards[group]._replace(is_taken=True)
+            self._put(self._standing(group)._replace(is_taken=True))
         shape = Shape(kind, sources, parts, self.content.epoch)
         self.wishes.append(Wish(policy, why, shape))
 
@@ -156,9 +172,9 @@ class Outlook:
         """Why a policy does nothing, or nothing more."""
         self.idle.append(f"{policy.name.lower()}: {why}")
 
-    def is_full(self, policy: Policy) -> bool:
-        """Whether no further plan may be wished; says so."""
-        if self.slots > 0:
+    def is_full(self, policy: Policy, standing: Standing | None = None) -> bool:
+        """Whether no further plan may be wished, over `standing`; says so."""
+        if self.slots > 0 or (standing is not None and standing.row.is_placement):
             return False
         self.say_idle(policy, f"{self.planning.plans_max} plans are under way or wished, the most at once")
         return True
@@ -180,13 +196,12 @@ class Outlook:
             if self.is_up(node.id) and not node.why_no_replica(self.now_ms)
         ]
 
-    def takers(self, size: int) -> list[Node]:
-        """Nodes that can take in a copy of that size now."""
-        return [
-            node
-            for node in self.participants()
-            if not self.loads.node(node.id).disk_full and self.may_take(node.id, size)
-        ]
+    def takers(self, standing: Standing) -> list[Node]:
+        """Nodes that can take in a copy of it now; the placement group is small, and waits for no other."""
+        able = [node for node in self.participants() if not self.loads.node(node.id).disk_full]
+        if standing.row.is_placement:
+            return able
+        return [node for node in able if self.may_take(node.id, standing.size)]
 
     def may_take(self, node: int, size: int) -> bool:
         """Whether the node's copying has room."""
@@ -200,6 +215,11 @@ class Outlook:
             for node in standing.replicas:
                 held[node] += standing.size
         return held
+
+    def everything(self) -> Iterator[Standing]:
+        """The placement group, as it heals all others, and the shards by group."""
+        yield self.placement
+        yield from self.ordered()
 
     def ordered(self) -> Iterator[Standing]:
         """Shards by group; stays good while wishes are made."""

@@ -4,7 +4,8 @@ Invariants:
 - A shape becomes a plan only by `judge`, on the state it is applied to: whoever planned it may have looked
   at an older one.
 - A plan's phase goes only along plan.py's order; a repeated or late step changes nothing.
-- RETIRE is the one step that changes the map: sources out, targets in, epoch + 1, in one go.
+- RETIRE is the one step that changes the map: sources out, targets in, epoch + 1, in one go. Of a plan
+  over the placement group itself that is done by its Seal (ending.py), never by an Advance.
 Not here: when a step is due (reshape.py).
 """
 
@@ -17,7 +18,7 @@ from holdfast.errors import Reason
 from holdfast_node.cache.seal import Target
 from holdfast_node.config import SHARDS_MAX
 from holdfast_node.placement.answer import Answer, Result
-from holdfast_node.placement.cluster import Refusal, ShardRow, ids
+from holdfast_node.placement.cluster import PLACEMENT_NAMESPACE, Refusal, ShardRow, ids
 from holdfast_node.placement.commands import Advance, CancelPlan, StartPlan
 from holdfast_node.placement.content import ENDED_MAX, Content
 from holdfast_node.placement.namespaces import REPLICAS_MAX, tiling_problem
@@ -60,7 +61,7 @@ def as_plan(
     return Plan(
         id=plan,
         kind=shape.kind,
-        namespace=content.shards[shape.sources[0]].namespace,
+        namespace=_first(content, shape).namespace,
         sources=tuple(content.source(group) for group in sorted(shape.sources)),
         targets=tuple(
             Target(group=first_group + i if first_group else 0, start=start, end=end, replicas=replicas)
@@ -69,6 +70,12 @@ def as_plan(
         reason=reason[:REASON_CHARACTERS_MAX],
         created_ms=when_ms,
     )
+
+
+def _first(content: Content, shape: Shape) -> ShardRow:
+    row = content.place_of(shape.sources[0])
+    assert row is not None, "a good shape ends what is there"
+    return row
 
 
 def judge(content: Content, shape: Shape, now_ms: int) -> Refusal | None:
@@ -101,13 +108,14 @@ def _sources_problem(content: Content, shape: Shape) -> Refusal | None:
 
 def source_problem(content: Content, group: int, kind: Kind, field: str = "") -> Refusal | None:
     """Why no plan may end this shard now."""
-    if group in content.placement_groups:
+    if group == content.placement.group and kind is not Kind.MOVE:
         return Refusal(
             Reason.INVALID,
-            f"group {group} is the placement group: reshaping it is not available in this version",
+            f"group {group} is the placement group, which has no keys to split or merge: it can be moved,"
+            f" `holdfast shard move {group} --to ...`",
             field,
         )
-    if group not in content.shards:
+    if content.place_of(group) is None:
         return Refusal(
             Reason.INVALID,
             f"no shard is served by group {group} at epoch {content.epoch} of the map:"
@@ -131,8 +139,9 @@ def _is_last(over: Plan, group: int) -> bool:
 
 
 def _targets_problem(content: Content, shape: Shape) -> Refusal | None:
-    rows = sorted((content.shards[group] for group in shape.sources), key=lambda row: row.start)
-    namespace = content.namespaces[rows[0].namespace]
+    rows = [row for group in shape.sources if (row := content.place_of(group)) is not None]
+    rows.sort(key=lambda row: row.start)
+    namespace = content.space_of(rows[0])
     if shape.kind is Kind.MERGE:
         problem = merge_problem(rows[0], rows[1])
         if problem is not None:
@@ -194,17 +203,21 @@ def _replicas_problem(row: ShardRow, shape: Shape) -> Refusal | None:
         if shape.kind is Kind.MOVE and stays:
             return Refusal(
                 Reason.INVALID,
-                f"shard {row.group} is on nodes {ids(row.replicas)} already; for another leader:"
+                f"{_named(row)} is on nodes {ids(row.replicas)} already; for another leader:"
                 " `holdfast shard transfer-leader`",
                 "nodes",
             )
     return None
 
 
+def _named(row: ShardRow) -> str:
+    return f"the placement group, {row.group}," if row.is_placement else f"shard {row.group}"
+
+
 def _newcomers_problem(content: Content, shape: Shape, now_ms: int) -> Refusal | None:
     if shape.kind is not Kind.MOVE:
         return None
-    held = content.shards[shape.sources[0]].replicas
+    held = _first(content, shape).replicas
     for number in shape.targets[0].replicas:
         node = content.nodes.get(number)
         if node is None:
@@ -216,7 +229,8 @@ def _newcomers_problem(content: Content, shape: Shape, now_ms: int) -> Refusal |
 
 
 def _limit_problem(content: Content, shape: Shape) -> Refusal | None:
-    if len(content.plans) >= content.planning.plans_max:
+    # What heals the placement group heals everything: it does not wait for others, and there is one at most.
+    if len(content.plans) >= content.planning.plans_max and shape.sources != (content.placement.group,):
         return Refusal(
             Reason.BUSY,
             f"{len(content.plans)} plans are under way ({ids(sorted(content.plans))}), the most at once:"
@@ -242,12 +256,14 @@ def advance(content: Content, c: Advance) -> Result:
         return Refusal(
             Reason.INVALID, f"a plan does not go from {c.from_phase.name} to {c.to_phase.name}", "to_phase"
         )
+    if c.to_phase is Phase.RETIRE and plan.namespace == PLACEMENT_NAMESPACE:
+        return Refusal(Reason.INVALID, f"only its Seal brings plan {plan.id} to RETIRE", "to_phase")
     plan = plan._replace(phase=c.to_phase)
     if c.to_phase is Phase.CANCELLING:
         plan = plan._replace(why_cancelled=(c.why or "a source refused it")[:REASON_CHARACTERS_MAX])
     if c.to_phase is Phase.RETIRE:
         plan = plan._replace(why_cancelled="")
-        _flip(content, plan, c.when_ms)
+        flip(content, plan, c.when_ms)
     if plan.is_open:
         content.plans[plan.id] = plan
     else:
@@ -256,8 +272,14 @@ def advance(content: Content, c: Advance) -> Result:
     return Answer(content.epoch, f"plan {plan.id} is in {plan.phase.name}", plan=plan)
 
 
-def _flip(content: Content, plan: Plan, when_ms: int) -> None:
+def flip(content: Content, plan: Plan, when_ms: int) -> None:
     """The map's shards: the sources go, the targets come."""
+    if plan.namespace == PLACEMENT_NAMESPACE:
+        (target,) = plan.targets
+        content.placement = content.placement._replace(
+            group=target.group, replicas=target.replicas, epoch=content.step_epoch(), plan=plan.id
+        )
+        return
     rows = [content.shards.pop(source.group) for source in plan.sources]
     rows.sort(key=lambda row: row.start)
     epoch = content.step_epoch()

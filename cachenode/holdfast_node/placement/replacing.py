@@ -45,32 +45,31 @@ def replace(outlook: Outlook) -> None:
 def drain(outlook: Outlook) -> None:
     """Moves replicas off draining nodes."""
     draining = {node.id: "is being drained" for node in outlook.content.members().values() if node.draining}
-    for node in sorted(draining):
-        if node in outlook.content.placement_nodes:
-            outlook.say_idle(Policy.DRAIN, f"node {node} keeps its replica of the placement group")
     _empty(outlook, Policy.DRAIN, draining, lambda s: not s.is_taken and not s.is_settling)
 
 
 def _empty(
     outlook: Outlook, policy: Policy, leaving: dict[int, str], may_be_moved: Callable[[Standing], bool]
 ) -> None:
-    """Wishes every replica on `leaving` elsewhere; what has the fewest replicas left goes first."""
+    """Wishes every replica on `leaving` elsewhere: the placement group's first, as it heals all others,
+    then of what has the fewest replicas left.
+    """
     held = outlook.held()
-    hit = [s for s in outlook.ordered() if may_be_moved(s) and not leaving.keys().isdisjoint(s.replicas)]
-    hit.sort(key=lambda s: sum(outlook.is_up(node) for node in s.replicas))
-    waiting: list[int] = []
+    hit = [s for s in outlook.everything() if may_be_moved(s) and not leaving.keys().isdisjoint(s.replicas)]
+    hit.sort(key=lambda s: (not s.row.is_placement, sum(outlook.is_up(node) for node in s.replicas)))
+    waiting: list[str] = []
     for standing in hit:
         group = standing.row.group
         if not standing.is_served:
-            outlook.say_idle(policy, f"shard {group} has no majority to move it: start its nodes")
+            outlook.say_idle(policy, f"{standing.name} has no majority to move it: start its nodes")
             continue
-        if outlook.is_full(policy):
+        if outlook.is_full(policy, standing):
             return
         stays = [node for node in standing.replicas if node not in leaving]
-        takers = outlook.takers(standing.size)
+        takers = outlook.takers(standing)
         wanted = filled_up(outlook.content.nodes, stays, takers, len(standing.replicas), held)
         if wanted is None:
-            waiting.append(group)
+            waiting.append(standing.name)
             continue
         node = next(node for node in standing.replicas if node in leaving)
         outlook.move(policy, group, wanted, f"node {node} {leaving[node]}")
@@ -79,9 +78,13 @@ def _empty(
     if waiting:
         outlook.say_idle(
             policy,
-            f"shards {ids(waiting)} wait for a node that can take them: others are copying, full, or there"
+            f"{_some(waiting)} wait for a node that can take them: others are copying, full, or there"
             " already",
         )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def hopeless(outlook: Outlook) -> Iterator[tuple[int, str]]:

@@ -1,4 +1,5 @@
-"""As many replicas as a namespace wants, over distinct zones first and distinct hosts then.
+"""As many replicas as a namespace wants, over distinct zones first and distinct hosts then. So the placement
+group of a cluster that began on one node or two gets its three as soon as there are nodes for them.
 
 It ends: every move lowers the pairs of replicas that would fail together, or brings their number nearer to
 what is wanted.
@@ -18,13 +19,13 @@ def spread(outlook: Outlook) -> None:
     policy, held = Policy.BALANCE, outlook.held()
     able = {node.id for node in outlook.participants()}
     floor = _Floor(outlook)
-    for standing in outlook.ordered():
+    for standing in outlook.everything():
         if not standing.may_be_planned:
             continue
         wanted, why = _better(outlook, standing, able, held, floor)
         if wanted is None:
             continue
-        if outlook.is_full(policy):
+        if outlook.is_full(policy, standing):
             return
         outlook.move(policy, standing.row.group, wanted, why)
         for node in set(wanted) - set(standing.replicas):
@@ -36,19 +37,17 @@ def _better(
 ) -> tuple[tuple[int, ...] | None, str]:
     """The replicas a shard should have instead, and why; None: those it has are good."""
     nodes, present = outlook.content.nodes, standing.replicas
-    namespace = outlook.content.namespaces[standing.row.namespace]
+    namespace = outlook.content.space_of(standing.row)
     count = replicas_wanted(namespace, len(present), len(able | set(present)))
     if count == len(present) and crowding(nodes, present) == floor.of(count):
         return None, ""
-    takers = outlook.takers(standing.size)
+    takers = outlook.takers(standing)
     if count > len(present):
-        why = f"{len(present)} replicas; namespace {namespace.name} has {count}"
-        return filled_up(nodes, present, takers, count, held), why
+        return filled_up(nodes, present, takers, count, held), _count_why(standing, count)
     if count < len(present):
         others = [node for node in present if node != standing.leader]
         worst = min(others, key=lambda n: (_without(nodes, present, n), -held[n], n))
-        why = f"{len(present)} replicas; namespace {namespace.name} has {count}"
-        return tuple(node for node in present if node != worst), why
+        return tuple(node for node in present if node != worst), _count_why(standing, count)
     free = [node.id for node in takers if node.id not in present]
     choices = [
         (crowding(nodes, swapped), held[new], new, old)
@@ -61,6 +60,13 @@ def _better(
     _, _, new, old = min(choices)
     why = f"nodes {ids(present)} share a zone or host"
     return tuple(new if node == old else node for node in present), why
+
+
+def _count_why(standing: Standing, count: int) -> str:
+    row, present = standing.row, len(standing.replicas)
+    if row.is_placement:
+        return f"the placement group has {present} replicas; {count} nodes can have one"
+    return f"{present} replicas; namespace {row.namespace} has {count}"
 
 
 def _without(nodes: Mapping[int, Node], replicas: Sequence[int], left_out: int) -> tuple[int, int]:

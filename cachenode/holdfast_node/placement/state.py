@@ -3,7 +3,8 @@
 `apply` is total and deterministic: what a command says wrongly is a `Refusal`, and a refused command
 changes nothing. The one exception is an entry that cannot be read, which stops the replica.
 Invariants: those of content.py; restore(image(s)) equals s under every further command.
-Not here: the rules of each noun (nodes.py, namespaces.py, plans.py), which plans are good (planner.py).
+Not here: the rules of each noun (nodes.py, namespaces.py, plans.py, ending.py), which plans are good
+(planner.py).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 
 from holdfast.errors import Reason
 
-from holdfast_node.placement import namespaces, nodes, plans
+from holdfast_node.cache.seal import Abort, Seal
+from holdfast_node.placement import ending, namespaces, nodes, plans
 from holdfast_node.placement.answer import Answer, Result
-from holdfast_node.placement.cluster import REPLICAS_USUAL, Refusal
+from holdfast_node.placement.cluster import REPLICAS_USUAL, Refusal, ids
 from holdfast_node.placement.commands import (
     AddNode,
     Advance,
@@ -43,21 +45,55 @@ __all__ = ["REPLICAS_USUAL", "PlacementState"]
 class PlacementState(Content):
     """See the module docstring."""
 
-    def apply_entry(self, data: bytes) -> Result:
-        """Applies an entry. Raises UnknownEntryError."""
-        return self.apply(decode(data))
+    def apply_entry(self, data: bytes, place: tuple[int, int] = (0, 0)) -> Result:
+        """Applies an entry, which stands at (index, term) in the log. Raises UnknownEntryError."""
+        return self.apply(decode(data), place)
 
-    def apply(self, command: Command) -> Result:
-        """Applies a command; a Refusal changes nothing."""
+    def apply(self, command: Command, place: tuple[int, int] = (0, 0)) -> Result:
+        """Applies a command; a Refusal changes nothing. place: of its entry, which a Seal records."""
         if not self.epoch and not isinstance(command, Bootstrap):
             return Refusal(Reason.CONDITION_FAILED, "the cluster has no map yet: its first nodes make one")
-        return _RULES[type(command)](self, command)
+        if isinstance(command, Seal):
+            return ending.seal(self, command, place)
+        if isinstance(command, Abort):
+            return ending.abort(self, command)
+        return self._moved() or _RULES[type(command)](self, command)
+
+    def _moved(self) -> Refusal | None:
+        """Why a sealed state takes no command; whoever asks the group that goes on may be answered
+        otherwise.
+        """
+        if self.sealed is None:
+            return None
+        target = self.sealed.targets[0]
+        return Refusal(
+            Reason.NOT_LEADER,
+            f"the placement group has moved: group {target.group} on nodes {ids(target.replicas)} goes on",
+        )
 
     def tried(self, command: Command) -> Result:
         """What apply would answer now; changes nothing."""
         copy = PlacementState()
         self.copy_into(copy)
         return copy.apply(command)
+
+    def cut(self, start: bytes, end: bytes, source: int) -> PlacementState:  # noqa: ARG002 - a shard's need them
+        """What the group that goes on begins with; this is the sealed state.
+
+        The same at any later time and on every replica: the Seal is all that is added.
+        """
+        state = PlacementState()
+        self.copy_into(state)
+        ending.go_on(state)
+        return state
+
+    def builder(self) -> Builder:
+        """Begins a restore; `PlacementState.restored` makes the state of it."""
+        return Builder()
+
+    def shed(self, count: int) -> bool:  # noqa: ARG002 - the contract's
+        """It is small, and goes when it goes."""
+        return False
 
     def freeze(self) -> Image:
         """An image of this moment; later commands do not change it."""
@@ -80,7 +116,7 @@ class PlacementState(Content):
     def __repr__(self) -> str:
         return (
             f"<PlacementState epoch {self.epoch}, {len(self.nodes)} nodes, {len(self.shards)} shards,"
-            f" {len(self.plans)} plans>"
+            f" {len(self.plans)} plans{', sealed' if self.sealed else ''}>"
         )
 
 
@@ -96,7 +132,7 @@ def _bootstrap(content: Content, c: Bootstrap) -> Result:
     content.nodes = first.nodes
     content.namespaces = {namespace.name: namespace for namespace in c.namespaces}
     content.shards = {row.group: row._replace(epoch=1, plan=0) for row in c.shards}
-    content.placement_nodes = c.replicas
+    content.placement = content.placement._replace(replicas=c.replicas, epoch=1)
     content.next_node = max(content.nodes) + 1
     content.next_group = max((content.next_group - 1, *content.shards)) + 1
     return Answer(content.step_epoch(), "the cluster has its first map")
@@ -104,7 +140,7 @@ def _bootstrap(content: Content, c: Bootstrap) -> Result:
 
 def _bootstrap_problem(first: Content, c: Bootstrap) -> Refusal | None:
     named = {namespace.name for namespace in c.namespaces}
-    groups = {row.group for row in c.shards} - set(first.placement_groups)
+    groups = {row.group for row in c.shards} - {first.placement.group}
     good = (
         c.nodes
         and 0 not in first.nodes

@@ -1,6 +1,7 @@
 """The verbs of holdfast.v1.Placement that change the placement, or ask its leader.
 
 Any node takes them. One whose replica leads the placement group answers; another sends the call on, once.
+While the placement group moves, whoever was asked last of the old one sends it on too.
 A command that was proposed and not seen applied is *unknown*: ask again what stands.
 
 Invariant: nothing is decided here; by_hand.py and the policies make shapes, the placement group judges.
@@ -105,7 +106,11 @@ class PlacementAdmin:
         async def handle(message: Any, context: Any) -> Any:
             leading = self._leading()
             if leading is not None:
-                return await act(leading, message)
+                try:
+                    return await act(leading, message)
+                except HoldfastError as refused:  # its group was sealed meanwhile: another goes on
+                    if not _asks_elsewhere(refused):
+                        raise
             if was_forwarded(context.invocation_metadata()):
                 raise self._not_leading()
             return await self._forward(name, message, response, is_write=name not in _READS)
@@ -119,31 +124,40 @@ class PlacementAdmin:
     # ---- who answers -----------------------------------------------------------------------------------
 
     def _leading(self) -> Leading | None:
-        conductor, replica = self._core.conductor, self._core.placement
-        if conductor is None or replica is None or not replica.leads:
+        conductor = self._core.conductor
+        if conductor is None or not conductor.leads:
             return None
-        return Leading(conductor, replica.state, conductor.loads(), self._served.wall_ms())
+        return Leading(conductor, conductor.replica.state, conductor.loads(), self._served.wall_ms())
+
+    def _leader(self) -> int | None:
+        """The node that leads the placement group, as far as known here; it may be another by now."""
+        replica = self._core.placement
+        if replica is None:
+            return None
+        sealed = replica.state.sealed
+        return replica.group.leader if sealed is None else sealed.targets[0].replicas[0]
 
     def _not_leading(self) -> HoldfastError:
-        replica = self._core.placement
-        leader = replica.group.leader if replica is not None else None
+        leader = self._leader()
         address = self._served.address_of(leader) if leader else ""
         return error(Reason.NOT_LEADER, "this node does not lead the placement group", leader=address)
 
     async def _forward(
         self, name: str, message: Any, response: Any, timeout_s: float = TIMEOUT_S, *, is_write: bool
     ) -> Any:
-        """To the leader as far as known, else to any node with a replica, which names the leader."""
-        replica, core = self._core.placement, self._core
-        leader = replica.group.leader if replica is not None else None
-        others = [node for node in core.book.placement if node not in (core.node, leader)]
+        """To the leader as far as known, else to any node with a replica; to those that they name next."""
+        core = self._core
+        own = self._served.address_of(core.node)
+        known = [self._served.address_of(node) for node in (self._leader(), *core.book.placement) if node]
+        asked = {own, ""}
         problem = error(
             Reason.NO_QUORUM, f"no node of the placement group answers; it is on nodes {core.book.placement}"
         )
-        for node in [leader, *others]:
-            address = self._served.address_of(node) if node and node != core.node else ""
-            if not address:
+        while known:
+            address = known.pop(0)
+            if address in asked:
                 continue
+            asked.add(address)
             try:
                 return await self._forwarder.call(
                     address,
@@ -154,12 +168,10 @@ class PlacementAdmin:
                     is_write=is_write,
                 )
             except HoldfastError as refused:
-                if (
-                    refused.reason not in (Reason.NOT_LEADER, Reason.STOPPED)
-                    or refused.outcome is not Outcome.REFUSED
-                ):
+                if not _asks_elsewhere(refused):
                     raise
                 problem = refused
+                known.insert(0, refused.leader)
         raise problem
 
     async def _propose(self, leading: Leading, command: Command, dry_run: bool) -> Answer:
@@ -168,8 +180,7 @@ class PlacementAdmin:
             result: Any = leading.state.tried(command)
         else:
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            replica = self._core.placement
-            assert replica is not None, "it leads"
+            replica = leading.conductor.replica
             replica.propose(command, lambda told: None if future.done() else future.set_result(told))
             result = await future
         if isinstance(result, RaftError):
@@ -261,7 +272,7 @@ class PlacementAdmin:
             map=convert.map_message(news.map),
             placement=(
                 convert.replica_message(replica)
-                for replica in self._core.book.replicas_of(state.placement_nodes)
+                for replica in self._core.book.replicas_of(state.placement.replicas)
             ),
         )
 
@@ -380,11 +391,18 @@ class PlacementAdmin:
         )
 
 
+def _asks_elsewhere(refused: HoldfastError) -> bool:
+    """Whether another node may answer what this one refuses, without doing it twice."""
+    elsewhere = refused.reason in (Reason.NOT_LEADER, Reason.STOPPED)
+    return elsewhere and refused.outcome is Outcome.REFUSED
+
+
 def node_message(leading: Leading, number: int) -> pb.Node:
     """A node by what is kept of it and what it reported."""
     state, load = leading.state, leading.loads.node(number)
     heard = leading.conductor.heard.get(number)
-    led = sum(replica.leads for replica in heard.report.replicas) if heard is not None else 0
+    reported = heard.report.replicas if heard is not None else ()
+    led = sum(replica.leads and replica.group in state.shards for replica in reported)
     return pb.Node(
         **placement_convert.node_fields(state.nodes[number]),
         state=pb.Node.STATE_UP if load.is_up else pb.Node.STATE_DOWN,

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, Protocol
 
 import grpc
 from holdfast.errors import Reason, error
+from holdfast.shardmap import Shard as MapEntry
 from holdfast.v1 import placement_pb2 as pb
-from holdfast_raft.status import Role
+from holdfast_raft.group import Group
+from holdfast_raft.status import GroupStatus, Role
 
 from holdfast_node import limits
 from holdfast_node.node_core import NodeCore
@@ -98,6 +100,7 @@ class PlacementService:
         return pb.GetMapResponse(
             cluster_id=self._served.cluster_id,
             map=convert.map_message(routing.live_map(), request.namespace),
+            placement=convert.shard_message(self._core.placement_entry()),
         )
 
     async def watch_map(self, request: pb.WatchMapRequest, _: Any) -> AsyncIterator[pb.WatchMapResponse]:
@@ -136,11 +139,15 @@ class PlacementService:
                 # It has gone on since the figures were taken.
                 message.commit_index = max(message.commit_index, message.applied_index)
             replicas.append(message)
-        return pb.ListReplicasResponse(node=self._served.node, replicas=replicas)
+        placement = [_placement_message(entry, group) for entry, group in self._core.placement_here()]
+        return pb.ListReplicasResponse(node=self._served.node, replicas=replicas, placement=placement)
 
     async def transfer_leader(self, request: pb.TransferLeaderRequest, _: Any) -> pb.TransferLeaderResponse:
-        if self._served.routing.group(request.group) is None:
+        if request.group not in self._core.hosting.replicas:
             known = self._served.routing.map.group(request.group)
+            if request.group == self._core.book.placement_group:
+                told = next((r.address for r in self._core.placement_entry().replicas), "")
+                raise error(Reason.NOT_LEADER, "the placement group is not on this node", leader=told)
             if known is None:
                 raise convert.invalid("group", f"there is no group {request.group}")
             raise error(Reason.WRONG_SHARD, "the group has no replica on this node", shards=(known,))
@@ -164,10 +171,21 @@ def _node_message(view: NodeView) -> pb.Node:
     )
 
 
+def _placement_message(entry: MapEntry, group: Group) -> pb.ReplicaStatus:
+    """Of a replica of the placement group, which holds no keys."""
+    return _status_message(entry, group.status())
+
+
 def _replica_message(figures: ShardFigures) -> pb.ReplicaStatus:
-    status = figures.status
+    message = _status_message(figures.entry, figures.status)
+    message.revision = figures.revision
+    message.keys, message.bytes = figures.stats["keys"], figures.stats["bytes"]
+    return message
+
+
+def _status_message(entry: MapEntry, status: GroupStatus) -> pb.ReplicaStatus:
     return pb.ReplicaStatus(
-        shard=convert.shard_message(figures.entry),
+        shard=convert.shard_message(entry),
         role=_ROLES[status.role],
         term=status.term,
         commit_index=status.commit_index,
@@ -176,9 +194,6 @@ def _replica_message(figures: ShardFigures) -> pb.ReplicaStatus:
         durable_index=status.durable_index,
         snapshot_index=status.snapshot_index,
         has_quorum=status.has_quorum,
-        revision=figures.revision,
-        keys=figures.stats["keys"],
-        bytes=figures.stats["bytes"],
         stopped_because=status.stopped_because,
     )
 

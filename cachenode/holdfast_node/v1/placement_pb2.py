@@ -22,59 +22,65 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from holdfast_node.v1 import command_pb2 as holdfast__node_dot_v1_dot_command__pb2
+from holdfast_node.v1 import snapshot_pb2 as holdfast__node_dot_v1_dot_snapshot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n holdfast_node/v1/placement.proto\x12\x10holdfast_node.v1\"\xec\x01\n\rPlacementNode\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04http\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x30\n\x06labels\x18\x05 \x03(\x0b\x32 .holdfast_node.v1.PlacementLabel\x12\x0e\n\x06weight\x18\x06 \x01(\r\x12\x13\n\x0bincarnation\x18\x07 \x01(\x06\x12\x19\n\x11\x63ordoned_until_ms\x18\x08 \x01(\x04\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x10\n\x08\x65xpected\x18\n \x01(\x08\x12\x0c\n\x04gone\x18\x0b \x01(\x08\"-\n\x0ePlacementLabel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xac\x01\n\x12PlacementNamespace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x62udget_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65viction\x18\x03 \x01(\r\x12\x12\n\nstrict_ttl\x18\x04 \x01(\x08\x12\x10\n\x08replicas\x18\x05 \x01(\r\x12\x12\n\nunit_parts\x18\x06 \x01(\r\x12\x16\n\x0eunit_separator\x18\x07 \x01(\x0c\x12\x0e\n\x06hashed\x18\x08 \x01(\x08\"\x9d\x01\n\x0ePlacementShard\x12\r\n\x05group\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x0c\x12\x10\n\x08replicas\x18\x05 \x03(\r\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x0c\n\x04plan\x18\x07 \x01(\x04\x12\x10\n\x08split_ms\x18\x08 \x01(\x04\x12\x0c\n\x04kept\x18\t \x01(\x08\"\x8d\x02\n\rPlacementPlan\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\r\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x30\n\x07sources\x18\x04 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPart\x12\x30\n\x07targets\x18\x05 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPart\x12\r\n\x05phase\x18\x06 \x01(\r\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x12\n\ncreated_ms\x18\x08 \x01(\x04\x12\x10\n\x08\x65nded_ms\x18\t \x01(\x04\x12\x15\n\rwhy_cancelled\x18\n \x01(\t\x12\x0f\n\x07\x62y_hand\x18\x0b \x01(\x08\"L\n\rPlacementPart\x12\r\n\x05group\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x0c\x12\x10\n\x08replicas\x18\x04 \x03(\r\"\xd6\x01\n\x11PlacementPlanning\x12\x0e\n\x06paused\x18\x01 \x03(\r\x12\x13\n\x0bsplit_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bmerge_bytes\x18\x03 \x01(\x04\x12\x11\n\tplans_max\x18\x04 \x01(\r\x12\x18\n\x10\x63opy_bytes_per_s\x18\x05 \x01(\x04\x12\x18\n\x10replace_after_ms\x18\x06 \x01(\x04\x12\x14\n\x0c\x62usy_percent\x18\x07 \x01(\r\x12\x14\n\x0cidle_percent\x18\x08 \x01(\r\x12\x14\n\x0cskew_percent\x18\t \x01(\r\"\xc2\x01\n\x12PlacementBootstrap\x12.\n\x05nodes\x18\x01 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementNode\x12\x38\n\nnamespaces\x18\x02 \x03(\x0b\x32$.holdfast_node.v1.PlacementNamespace\x12\x30\n\x06shards\x18\x03 \x03(\x0b\x32 .holdfast_node.v1.PlacementShard\x12\x10\n\x08replicas\x18\x04 \x03(\r\"\xa5\x01\n\x11PlacementJoinNode\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04http\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x30\n\x06labels\x18\x05 \x03(\x0b\x32 .holdfast_node.v1.PlacementLabel\x12\x0e\n\x06weight\x18\x06 \x01(\r\x12\x13\n\x0bincarnation\x18\x07 \x01(\x06\"s\n\x10PlacementAddNode\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x30\n\x06labels\x18\x03 \x03(\x0b\x32 .holdfast_node.v1.PlacementLabel\x12\x0e\n\x06weight\x18\x04 \x01(\r\"\x81\x02\n\x10PlacementSetNode\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x1e\n\x11\x63ordoned_until_ms\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x64raining\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x13\n\x06weight\x18\x04 \x01(\rH\x02\x88\x01\x01\x12\x11\n\x04zone\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x34\n\nset_labels\x18\x06 \x03(\x0b\x32 .holdfast_node.v1.PlacementLabel\x12\x13\n\x0b\x64rop_labels\x18\x07 \x03(\tB\x14\n\x12_cordoned_until_msB\x0b\n\t_drainingB\t\n\x07_weightB\x07\n\x05_zone\"#\n\x13PlacementRemoveNode\x12\x0c\n\x04node\x18\x01 \x01(\r\"\x84\x01\n\x18PlacementCreateNamespace\x12\x37\n\tnamespace\x18\x01 \x01(\x0b\x32$.holdfast_node.v1.PlacementNamespace\x12/\n\x06shards\x18\x02 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPart\"\xc1\x01\n\x15PlacementSetNamespace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0c\x62udget_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x65viction\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nstrict_ttl\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x15\n\x08replicas\x18\x05 \x01(\rH\x03\x88\x01\x01\x42\x0f\n\r_budget_bytesB\x0b\n\t_evictionB\r\n\x0b_strict_ttlB\x0b\n\t_replicas\"(\n\x18PlacementDeleteNamespace\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa6\x01\n\x12PlacementStartPlan\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07sources\x18\x03 \x03(\x04\x12\x30\n\x07targets\x18\x04 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPart\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07when_ms\x18\x06 \x01(\x04\x12\x0f\n\x07\x62y_hand\x18\x07 \x01(\x08\"d\n\x10PlacementAdvance\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x12\n\nfrom_phase\x18\x02 \x01(\r\x12\x10\n\x08to_phase\x18\x03 \x01(\r\x12\x0f\n\x07when_ms\x18\x04 \x01(\x04\x12\x0b\n\x03why\x18\x05 \x01(\t\"A\n\x13PlacementCancelPlan\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x0f\n\x07when_ms\x18\x03 \x01(\x04\"j\n\x14PlacementSetPlanning\x12\r\n\x05pause\x18\x01 \x03(\r\x12\x0e\n\x06resume\x18\x02 \x03(\r\x12\x33\n\x06limits\x18\x03 \x01(\x0b\x32#.holdfast_node.v1.PlacementPlanning\"\xab\x01\n\x0ePlacementChunk\x12/\n\x04head\x18\x01 \x01(\x0b\x32\x1f.holdfast_node.v1.PlacementHeadH\x00\x12/\n\x04rows\x18\x02 \x01(\x0b\x32\x1f.holdfast_node.v1.PlacementRowsH\x00\x12/\n\x04tail\x18\x03 \x01(\x0b\x32\x1f.holdfast_node.v1.PlacementTailH\x00\x42\x06\n\x04part\"\xb1\x01\n\rPlacementHead\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\tnext_node\x18\x03 \x01(\r\x12\x12\n\nnext_group\x18\x04 \x01(\x04\x12\x11\n\tnext_plan\x18\x05 \x01(\x04\x12\x35\n\x08planning\x18\x06 \x01(\x0b\x32#.holdfast_node.v1.PlacementPlanning\x12\x10\n\x08replicas\x18\x07 \x03(\r\"\xdb\x01\n\rPlacementRows\x12.\n\x05nodes\x18\x01 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementNode\x12\x38\n\nnamespaces\x18\x02 \x03(\x0b\x32$.holdfast_node.v1.PlacementNamespace\x12\x30\n\x06shards\x18\x03 \x03(\x0b\x32 .holdfast_node.v1.PlacementShard\x12.\n\x05plans\x18\x04 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPlan\"-\n\rPlacementTail\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n holdfast_node/v1/placement.proto\x12\x10holdfast_node.v1\x1a\x1eholdfast_node/v1/command.proto\x1a\x1fholdfast_node/v1/snapshot.proto\"\xec\x01\n\rPlacementNode\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04http\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x30\n\x06labels\x18\x05 \x03(\x0b\x32 .holdfast_node.v1.PlacementLabel\x12\x0e\n\x06weight\x18\x06 \x01(\r\x12\x13\n\x0bincarnation\x18\x07 \x01(\x06\x12\x19\n\x11\x63ordoned_until_ms\x18\x08 \x01(\x04\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x10\n\x08\x65xpected\x18\n \x01(\x08\x12\x0c\n\x04gone\x18\x0b \x01(\x08\"-\n\x0ePlacementLabel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xac\x01\n\x12PlacementNamespace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x62udget_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65viction\x18\x03 \x01(\r\x12\x12\n\nstrict_ttl\x18\x04 \x01(\x08\x12\x10\n\x08replicas\x18\x05 \x01(\r\x12\x12\n\nunit_parts\x18\x06 \x01(\r\x12\x16\n\x0eunit_separator\x18\x07 \x01(\x0c\x12\x0e\n\x06hashed\x18\x08 \x01(\x08\"\x9d\x01\n\x0ePlacementShard\x12\r\n\x05group\x18\x01 \x01(\x04\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05start\x18\x03 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x0c\x12\x10\n\x08replicas\x18\x05 \x03(\r\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x0c\n\x04plan\x18\x07 \x01(\x04\x12\x10\n\x08split_ms\x18\x08 \x01(\x04\x12\x0c\n\x04kept\x18\t \x01(\x08\"\x8d\x02\n\rPlacementPlan\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04kind\x18\x02 \x01(\r\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x30\n\x07sources\x18\x04 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPart\x12\x30\n\x07targets\x18\x05 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPart\x12\r\n\x05phase\x18\x06 \x01(\r\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x12\n\ncreated_ms\x18\x08 \x01(\x04\x12\x10\n\x08\x65nded_ms\x18\t \x01(\x04\x12\x15\n\rwhy_cancelled\x18\n \x01(\t\x12\x0f\n\x07\x62y_hand\x18\x0b \x01(\x08\"L\n\rPlacementPart\x12\r\n\x05group\x18\x01 \x01(\x04\x12\r\n\x05start\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x0c\x12\x10\n\x08replicas\x18\x04 \x03(\r\"\xd6\x01\n\x11PlacementPlanning\x12\x0e\n\x06paused\x18\x01 \x03(\r\x12\x13\n\x0bsplit_bytes\x18\x02 \x01(\x04\x12\x13\n\x0bmerge_bytes\x18\x03 \x01(\x04\x12\x11\n\tplans_max\x18\x04 \x01(\r\x12\x18\n\x10\x63opy_bytes_per_s\x18\x05 \x01(\x04\x12\x18\n\x10replace_after_ms\x18\x06 \x01(\x04\x12\x14\n\x0c\x62usy_percent\x18\x07 \x01(\r\x12\x14\n\x0cidle_percent\x18\x08 \x01(\r\x12\x14\n\x0cskew_percent\x18\t \x01(\r\"\xc2\x01\n\x12PlacementBootstrap\x12.\n\x05nodes\x18\x01 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementNode\x12\x38\n\nnamespaces\x18\x02 \x03(\x0b\x32$.holdfast_node.v1.PlacementNamespace\x12\x30\n\x06shards\x18\x03 \x03(\x0b\x32 .holdfast_node.v1.PlacementShard\x12\x10\n\x08replicas\x18\x04 \x03(\r\"\xa5\x01\n\x11PlacementJoinNode\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04http\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x30\n\x06labels\x18\x05 \x03(\x0b\x32 .holdfast_node.v1.PlacementLabel\x12\x0e\n\x06weight\x18\x06 \x01(\r\x12\x13\n\x0bincarnation\x18\x07 \x01(\x06\"s\n\x10PlacementAddNode\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x30\n\x06labels\x18\x03 \x03(\x0b\x32 .holdfast_node.v1.PlacementLabel\x12\x0e\n\x06weight\x18\x04 \x01(\r\"\x81\x02\n\x10PlacementSetNode\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x1e\n\x11\x63ordoned_until_ms\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x64raining\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x13\n\x06weight\x18\x04 \x01(\rH\x02\x88\x01\x01\x12\x11\n\x04zone\x18\x05 \x01(\tH\x03\x88\x01\x01\x12\x34\n\nset_labels\x18\x06 \x03(\x0b\x32 .holdfast_node.v1.PlacementLabel\x12\x13\n\x0b\x64rop_labels\x18\x07 \x03(\tB\x14\n\x12_cordoned_until_msB\x0b\n\t_drainingB\t\n\x07_weightB\x07\n\x05_zone\"#\n\x13PlacementRemoveNode\x12\x0c\n\x04node\x18\x01 \x01(\r\"\x84\x01\n\x18PlacementCreateNamespace\x12\x37\n\tnamespace\x18\x01 \x01(\x0b\x32$.holdfast_node.v1.PlacementNamespace\x12/\n\x06shards\x18\x02 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPart\"\xc1\x01\n\x15PlacementSetNamespace\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x0c\x62udget_bytes\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x08\x65viction\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nstrict_ttl\x18\x04 \x01(\x08H\x02\x88\x01\x01\x12\x15\n\x08replicas\x18\x05 \x01(\rH\x03\x88\x01\x01\x42\x0f\n\r_budget_bytesB\x0b\n\t_evictionB\r\n\x0b_strict_ttlB\x0b\n\t_replicas\"(\n\x18PlacementDeleteNamespace\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa6\x01\n\x12PlacementStartPlan\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07sources\x18\x03 \x03(\x04\x12\x30\n\x07targets\x18\x04 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPart\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07when_ms\x18\x06 \x01(\x04\x12\x0f\n\x07\x62y_hand\x18\x07 \x01(\x08\"d\n\x10PlacementAdvance\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x12\n\nfrom_phase\x18\x02 \x01(\r\x12\x10\n\x08to_phase\x18\x03 \x01(\r\x12\x0f\n\x07when_ms\x18\x04 \x01(\x04\x12\x0b\n\x03why\x18\x05 \x01(\t\"A\n\x13PlacementCancelPlan\x12\x0c\n\x04plan\x18\x01 \x01(\x04\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x0f\n\x07when_ms\x18\x03 \x01(\x04\"j\n\x14PlacementSetPlanning\x12\r\n\x05pause\x18\x01 \x03(\r\x12\x0e\n\x06resume\x18\x02 \x03(\r\x12\x33\n\x06limits\x18\x03 \x01(\x0b\x32#.holdfast_node.v1.PlacementPlanning\"5\n\rPlacementSeal\x12$\n\x04seal\x18\x01 \x01(\x0b\x32\x16.holdfast_node.v1.Seal\"\x1e\n\x0ePlacementAbort\x12\x0c\n\x04plan\x18\x01 \x01(\x04\"\xab\x01\n\x0ePlacementChunk\x12/\n\x04head\x18\x01 \x01(\x0b\x32\x1f.holdfast_node.v1.PlacementHeadH\x00\x12/\n\x04rows\x18\x02 \x01(\x0b\x32\x1f.holdfast_node.v1.PlacementRowsH\x00\x12/\n\x04tail\x18\x03 \x01(\x0b\x32\x1f.holdfast_node.v1.PlacementTailH\x00\x42\x06\n\x04part\"\x93\x02\n\rPlacementHead\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x11\n\tnext_node\x18\x03 \x01(\r\x12\x12\n\nnext_group\x18\x04 \x01(\x04\x12\x11\n\tnext_plan\x18\x05 \x01(\x04\x12\x35\n\x08planning\x18\x06 \x01(\x0b\x32#.holdfast_node.v1.PlacementPlanning\x12\x33\n\tplacement\x18\x08 \x01(\x0b\x32 .holdfast_node.v1.PlacementShard\x12(\n\x06sealed\x18\t \x01(\x0b\x32\x18.holdfast_node.v1.Sealed\x12\r\n\x05\x66loor\x18\n \x01(\x04J\x04\x08\x07\x10\x08\"\xdb\x01\n\rPlacementRows\x12.\n\x05nodes\x18\x01 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementNode\x12\x38\n\nnamespaces\x18\x02 \x03(\x0b\x32$.holdfast_node.v1.PlacementNamespace\x12\x30\n\x06shards\x18\x03 \x03(\x0b\x32 .holdfast_node.v1.PlacementShard\x12.\n\x05plans\x18\x04 \x03(\x0b\x32\x1f.holdfast_node.v1.PlacementPlan\"-\n\rPlacementTail\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast_node.v1.placement_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLACEMENTNODE']._serialized_start=55
-  _globals['_PLACEMENTNODE']._serialized_end=291
-  _globals['_PLACEMENTLABEL']._serialized_start=293
-  _globals['_PLACEMENTLABEL']._serialized_end=338
-  _globals['_PLACEMENTNAMESPACE']._serialized_start=341
-  _globals['_PLACEMENTNAMESPACE']._serialized_end=513
-  _globals['_PLACEMENTSHARD']._serialized_start=516
-  _globals['_PLACEMENTSHARD']._serialized_end=673
-  _globals['_PLACEMENTPLAN']._serialized_start=676
-  _globals['_PLACEMENTPLAN']._serialized_end=945
-  _globals['_PLACEMENTPART']._serialized_start=947
-  _globals['_PLACEMENTPART']._serialized_end=1023
-  _globals['_PLACEMENTPLANNING']._serialized_start=1026
-  _globals['_PLACEMENTPLANNING']._serialized_end=1240
-  _globals['_PLACEMENTBOOTSTRAP']._serialized_start=1243
-  _globals['_PLACEMENTBOOTSTRAP']._serialized_end=1437
-  _globals['_PLACEMENTJOINNODE']._serialized_start=1440
-  _globals['_PLACEMENTJOINNODE']._serialized_end=1605
-  _globals['_PLACEMENTADDNODE']._serialized_start=1607
-  _globals['_PLACEMENTADDNODE']._serialized_end=1722
-  _globals['_PLACEMENTSETNODE']._serialized_start=1725
-  _globals['_PLACEMENTSETNODE']._serialized_end=1982
-  _globals['_PLACEMENTREMOVENODE']._serialized_start=1984
-  _globals['_PLACEMENTREMOVENODE']._serialized_end=2019
-  _globals['_PLACEMENTCREATENAMESPACE']._serialized_start=2022
-  _globals['_PLACEMENTCREATENAMESPACE']._serialized_end=2154
-  _globals['_PLACEMENTSETNAMESPACE']._serialized_start=2157
-  _globals['_PLACEMENTSETNAMESPACE']._serialized_end=2350
-  _globals['_PLACEMENTDELETENAMESPACE']._serialized_start=2352
-  _globals['_PLACEMENTDELETENAMESPACE']._serialized_end=2392
-  _globals['_PLACEMENTSTARTPLAN']._serialized_start=2395
-  _globals['_PLACEMENTSTARTPLAN']._serialized_end=2561
-  _globals['_PLACEMENTADVANCE']._serialized_start=2563
-  _globals['_PLACEMENTADVANCE']._serialized_end=2663
-  _globals['_PLACEMENTCANCELPLAN']._serialized_start=2665
-  _globals['_PLACEMENTCANCELPLAN']._serialized_end=2730
-  _globals['_PLACEMENTSETPLANNING']._serialized_start=2732
-  _globals['_PLACEMENTSETPLANNING']._serialized_end=2838
-  _globals['_PLACEMENTCHUNK']._serialized_start=2841
-  _globals['_PLACEMENTCHUNK']._serialized_end=3012
-  _globals['_PLACEMENTHEAD']._serialized_start=3015
-  _globals['_PLACEMENTHEAD']._serialized_end=3192
-  _globals['_PLACEMENTROWS']._serialized_start=3195
-  _globals['_PLACEMENTROWS']._serialized_end=3414
-  _globals['_PLACEMENTTAIL']._serialized_start=3416
-  _globals['_PLACEMENTTAIL']._serialized_end=3461
+  _globals['_PLACEMENTNODE']._serialized_start=120
+  _globals['_PLACEMENTNODE']._serialized_end=356
+  _globals['_PLACEMENTLABEL']._serialized_start=358
+  _globals['_PLACEMENTLABEL']._serialized_end=403
+  _globals['_PLACEMENTNAMESPACE']._serialized_start=406
+  _globals['_PLACEMENTNAMESPACE']._serialized_end=578
+  _globals['_PLACEMENTSHARD']._serialized_start=581
+  _globals['_PLACEMENTSHARD']._serialized_end=738
+  _globals['_PLACEMENTPLAN']._serialized_start=741
+  _globals['_PLACEMENTPLAN']._serialized_end=1010
+  _globals['_PLACEMENTPART']._serialized_start=1012
+  _globals['_PLACEMENTPART']._serialized_end=1088
+  _globals['_PLACEMENTPLANNING']._serialized_start=1091
+  _globals['_PLACEMENTPLANNING']._serialized_end=1305
+  _globals['_PLACEMENTBOOTSTRAP']._serialized_start=1308
+  _globals['_PLACEMENTBOOTSTRAP']._serialized_end=1502
+  _globals['_PLACEMENTJOINNODE']._serialized_start=1505
+  _globals['_PLACEMENTJOINNODE']._serialized_end=1670
+  _globals['_PLACEMENTADDNODE']._serialized_start=1672
+  _globals['_PLACEMENTADDNODE']._serialized_end=1787
+  _globals['_PLACEMENTSETNODE']._serialized_start=1790
+  _globals['_PLACEMENTSETNODE']._serialized_end=2047
+  _globals['_PLACEMENTREMOVENODE']._serialized_start=2049
+  _globals['_PLACEMENTREMOVENODE']._serialized_end=2084
+  _globals['_PLACEMENTCREATENAMESPACE']._serialized_start=2087
+  _globals['_PLACEMENTCREATENAMESPACE']._serialized_end=2219
+  _globals['_PLACEMENTSETNAMESPACE']._serialized_start=2222
+  _globals['_PLACEMENTSETNAMESPACE']._serialized_end=2415
+  _globals['_PLACEMENTDELETENAMESPACE']._serialized_start=2417
+  _globals['_PLACEMENTDELETENAMESPACE']._serialized_end=2457
+  _globals['_PLACEMENTSTARTPLAN']._serialized_start=2460
+  _globals['_PLACEMENTSTARTPLAN']._serialized_end=2626
+  _globals['_PLACEMENTADVANCE']._serialized_start=2628
+  _globals['_PLACEMENTADVANCE']._serialized_end=2728
+  _globals['_PLACEMENTCANCELPLAN']._serialized_start=2730
+  _globals['_PLACEMENTCANCELPLAN']._serialized_end=2795
+  _globals['_PLACEMENTSETPLANNING']._serialized_start=2797
+  _globals['_PLACEMENTSETPLANNING']._serialized_end=2903
+  _globals['_PLACEMENTSEAL']._serialized_start=2905
+  _globals['_PLACEMENTSEAL']._serialized_end=2958
+  _globals['_PLACEMENTABORT']._serialized_start=2960
+  _globals['_PLACEMENTABORT']._serialized_end=2990
+  _globals['_PLACEMENTCHUNK']._serialized_start=2993
+  _globals['_PLACEMENTCHUNK']._serialized_end=3164
+  _globals['_PLACEMENTHEAD']._serialized_start=3167
+  _globals['_PLACEMENTHEAD']._serialized_end=3442
+  _globals['_PLACEMENTROWS']._serialized_start=3445
+  _globals['_PLACEMENTROWS']._serialized_end=3664
+  _globals['_PLACEMENTTAIL']._serialized_start=3666
+  _globals['_PLACEMENTTAIL']._serialized_end=3711
 # @@protoc_insertion_point(module_scope)

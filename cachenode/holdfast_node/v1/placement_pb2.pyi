@@ -6,8 +6,8 @@ What the log of the placement group holds, inside the entry's own container:
   1 byte kind | 1 byte version | payload
 
 kind 1 Bootstrap, 2 JoinNode, 3 AddNode, 4 SetNode, 5 RemoveNode, 6 CreateNamespace, 7 SetNamespace,
-8 DeleteNamespace, 9 StartPlan, 10 Advance, 11 CancelPlan, 12 SetPlanning. The payload is the message
-below. Any change of a message's meaning, also a new field, raises the container's version: a replica
+8 DeleteNamespace, 9 StartPlan, 10 Advance, 11 CancelPlan, 12 SetPlanning, 13 Seal, 14 Abort. The payload is
+the message below. Any change of a message's meaning, also a new field, raises the container's version: a replica
 that does not know a kind or version stops instead of guessing.
 
 Then its snapshot: one head, then the rest in any number of chunks, one tail.
@@ -18,6 +18,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from holdfast_node.v1 import command_pb2 as _command_pb2
+from holdfast_node.v1 import snapshot_pb2 as _snapshot_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -167,6 +169,7 @@ class PlacementShard(_message.Message):
     KEPT_FIELD_NUMBER: _builtins.int
     group: _builtins.int
     namespace: _builtins.str
+    """Empty: it is the placement group."""
     start: _builtins.bytes
     end: _builtins.bytes
     """Empty: to the last key."""
@@ -744,6 +747,51 @@ class PlacementSetPlanning(_message.Message):
 Global___PlacementSetPlanning: _TypeAlias = PlacementSetPlanning  # noqa: Y015
 
 @_typing.final
+class PlacementSeal(_message.Message):
+    """Ends this group for a plan whose source it is: the plan enters RETIRE with it, and the group that it names
+    goes on. No later entry changes anything here.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def seal(self) -> _command_pb2.Seal: ...
+    def __init__(
+        self,
+        *,
+        seal: _command_pb2.Seal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seal", b"seal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seal", b"seal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacementSeal: _TypeAlias = PlacementSeal  # noqa: Y015
+
+@_typing.final
+class PlacementAbort(_message.Message):
+    """Forbids a plan whose source this group is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    plan: _builtins.int
+    def __init__(
+        self,
+        *,
+        plan: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacementAbort: _TypeAlias = PlacementAbort  # noqa: Y015
+
+@_typing.final
 class PlacementChunk(_message.Message):
     """---- snapshot ---------------------------------------------------------------------------------------"""
 
@@ -787,7 +835,9 @@ class PlacementHead(_message.Message):
     NEXT_GROUP_FIELD_NUMBER: _builtins.int
     NEXT_PLAN_FIELD_NUMBER: _builtins.int
     PLANNING_FIELD_NUMBER: _builtins.int
-    REPLICAS_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Version of everything that follows. A reader that does not know it refuses the snapshot."""
     epoch: _builtins.int
@@ -795,11 +845,17 @@ class PlacementHead(_message.Message):
     """The next ids to be given."""
     next_group: _builtins.int
     next_plan: _builtins.int
+    floor: _builtins.int
+    """The highest plan that was aborted here."""
     @_builtins.property
     def planning(self) -> Global___PlacementPlanning: ...
     @_builtins.property
-    def replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Nodes with a replica of the placement group."""
+    def placement(self) -> Global___PlacementShard:
+        """The placement group itself, which no map has: namespace empty, the range of all keys."""
+
+    @_builtins.property
+    def sealed(self) -> _snapshot_pb2.Sealed:
+        """Absent: not sealed."""
 
     def __init__(
         self,
@@ -810,11 +866,13 @@ class PlacementHead(_message.Message):
         next_group: _builtins.int = ...,
         next_plan: _builtins.int = ...,
         planning: Global___PlacementPlanning | None = ...,
-        replicas: _abc.Iterable[_builtins.int] | None = ...,
+        placement: Global___PlacementShard | None = ...,
+        sealed: _snapshot_pb2.Sealed | None = ...,
+        floor: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["planning", b"planning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "planning", b"planning", "sealed", b"sealed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "format", b"format", "next_group", b"next_group", "next_node", b"next_node", "next_plan", b"next_plan", "planning", b"planning", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "floor", b"floor", "format", b"format", "next_group", b"next_group", "next_node", b"next_node", "next_plan", b"next_plan", "placement", b"placement", "planning", b"planning", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

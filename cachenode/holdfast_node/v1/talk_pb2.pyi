@@ -495,6 +495,9 @@ class MapNews(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
     NAMESPACES_FIELD_NUMBER: _builtins.int
+    PLACEMENT_GROUP_FIELD_NUMBER: _builtins.int
+    placement_group: _builtins.int
+    """The placement group's id; of two, the greater goes on where the other ended. 0: not known."""
     @_builtins.property
     def map(self) -> _cache_pb2.ShardMap: ...
     @_builtins.property
@@ -510,10 +513,11 @@ class MapNews(_message.Message):
         nodes: _abc.Iterable[Global___NodeNews] | None = ...,
         placement: _abc.Iterable[_builtins.int] | None = ...,
         namespaces: _abc.Iterable[Global___NamespaceNews] | None = ...,
+        placement_group: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["map", b"map", "namespaces", b"namespaces", "nodes", b"nodes", "placement", b"placement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["map", b"map", "namespaces", b"namespaces", "nodes", b"nodes", "placement", b"placement", "placement_group", b"placement_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

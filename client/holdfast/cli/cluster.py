@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli import cluster_check, placement_plans
+from holdfast.cli import cluster_check, placement_group, placement_plans
 from holdfast.cli.complaints import complaints
 from holdfast.cli.output import print_json, print_table, size_text
 from holdfast.cli.placement import Placement
@@ -53,14 +53,19 @@ def register(root: click.Group) -> None:
 @talks
 @click.pass_obj
 def status(call: Call) -> None:
-    """Nodes and shards with their leaders and sizes, and the plans under way."""
+    """Nodes and shards with their leaders and sizes, where the placement group is, and the plans under
+    way.
+    """
     cluster_id, epoch, shards, nodes, replicas = run(gather(call))
     rows = [row_fields(shard, best_replica(shard, replicas)) for shard in shards]
     plans = run(_under_way(call))
+    group = run(placement_group.look(call))
     if call.is_json:
         described = [node_fields(node) for node in nodes]
         fields = {"cluster_id": cluster_id, "epoch": epoch, "nodes": described, "shards": rows}
-        print_json({**fields, "plans": None if plans is None else [plan_fields(plan) for plan in plans]})
+        placement = None if group is None else group.fields()
+        under_way = None if plans is None else [plan_fields(plan) for plan in plans]
+        print_json({**fields, "placement": placement, "plans": under_way})
         return
     led = [row["leader"] for row in rows]
     keys = sum(row["keys"] or 0 for row in rows)
@@ -77,6 +82,8 @@ def status(call: Call) -> None:
             for node in nodes
         ],
     )  # fmt: skip
+    if group is not None:
+        note(str(group))
     if plans:
         note(f"plans under way: {len(plans)}; `holdfast op list` shows them")
 
@@ -94,9 +101,14 @@ async def _under_way(call: Call) -> list[PlanFacts] | None:
 @click.pass_obj
 @click.pass_context
 def health(ctx: click.Context, call: Call) -> None:
-    """Whether every node is up and every shard has a leader with a quorum. Exit code 1 if not."""
+    """Whether every node is up and every shard, and the placement group, has a leader with a quorum.
+
+    Exit code 1 if not.
+    """
     _, _, shards, nodes, replicas = run(gather(call))
     found = list(complaints(shards, nodes, replicas))
+    group = run(placement_group.look(call))
+    found += group.complaints() if group is not None else ()
     if call.is_json:
         print_json({"healthy": not found, "complaints": found})
     else:

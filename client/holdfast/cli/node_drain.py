@@ -39,13 +39,18 @@ class Held(NamedTuple):
 
 
 async def look(placement: Placement, node: int) -> Held:
-    """By the map and by what the placement group counts, whichever is more: neither may be behind unseen."""
+    """By the map and by what the placement group counts, whichever is more: neither may be behind unseen.
+
+    With the placement group's own replica, which is in neither.
+    """
     _, shards = await placement.map()
+    group = await placement.placement_group()
     nodes = await placement.nodes()
     found = next((entry for entry in nodes if entry.id == node), None)
     mapped = sum(any(replica.node == node for replica in shard.replicas) for shard in shards.shards)
     counted = found.replicas if found is not None and found.is_placed else 0
-    return Held(max(mapped, counted), found is not None and found.draining)
+    own = group is not None and any(replica.node == node for replica in group.replicas)
+    return Held(max(mapped, counted) + own, found is not None and found.draining)
 
 
 def drained(call: Call, node: int) -> None:

@@ -83,7 +83,7 @@ def shard_fields(shard: Shard) -> dict[str, Any]:
         bounds = {"start": start.hex(), "end": end.hex()}
     return {
         "shard": shard.group,
-        "namespace": shard.namespace,
+        "namespace": namespace_text(shard.namespace),
         **bounds,
         "hashed": shard.units is not None,
         "epoch": shard.epoch,
@@ -91,6 +91,11 @@ def shard_fields(shard: Shard) -> dict[str, Any]:
         "leader": shard.leader or None,
         "replicas": [replica.node for replica in shard.replicas],
     }
+
+
+def namespace_text(namespace: str) -> str:
+    """A namespace; the placement group has none, which could be mistaken for one that is not told."""
+    return namespace or "(placement)"
 
 
 def range_text(shard: Shard) -> str:

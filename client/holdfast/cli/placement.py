@@ -75,6 +75,11 @@ class Placement(Calls):
         answer = await self.look("GetMap", placement_pb2.GetMapRequest())
         return answer.cluster_id, wire.shard_map(answer.map)
 
+    async def placement_group(self) -> Shard | None:
+        """The placement group, as a map would have it; None: an older server, which does not tell."""
+        answer = await self.look("GetMap", placement_pb2.GetMapRequest())
+        return wire.shard(answer.placement) if answer.placement.replicas else None
+
     async def nodes(self) -> list[NodeFacts]:
         """Every node, by id."""
         answer = await self.look("ListNodes", placement_pb2.ListNodesRequest())
@@ -83,16 +88,30 @@ class Placement(Calls):
     async def replicas(self, nodes: list[NodeFacts]) -> list[ReplicaFacts]:
         """Figures of the replicas on those nodes; a node that does not answer gives none."""
         answers = await asyncio.gather(*(self._replicas_on(node) for node in nodes))
-        return [replica for answer in answers for replica in answer]
+        return [
+            _replica(answer.node or node.id, replica)
+            for node, answer in zip(nodes, answers, strict=True)
+            for replica in answer.replicas
+        ]
 
-    async def _replicas_on(self, node: NodeFacts) -> list[ReplicaFacts]:
+    async def placement_replicas(self, nodes: list[NodeFacts]) -> list[ReplicaFacts]:
+        """As `replicas`, of the placement group."""
+        answers = await asyncio.gather(*(self._replicas_on(node) for node in nodes))
+        return [
+            _replica(answer.node or node.id, replica)
+            for node, answer in zip(nodes, answers, strict=True)
+            for replica in answer.placement
+        ]
+
+    async def _replicas_on(self, node: NodeFacts) -> placement_pb2.ListReplicasResponse:
+        request, timeout_s = placement_pb2.ListReplicasRequest(), min(self.timeout_s, ENDPOINT_TIMEOUT_S)
         try:
-            answer = await self.stub(node.address).ListReplicas(
-                placement_pb2.ListReplicasRequest(), timeout=min(self.timeout_s, ENDPOINT_TIMEOUT_S)
+            answer: placement_pb2.ListReplicasResponse = await self.stub(node.address).ListReplicas(
+                request, timeout=timeout_s
             )
         except grpc.aio.AioRpcError:
-            return []
-        return [_replica(answer.node or node.id, replica) for replica in answer.replicas]
+            return placement_pb2.ListReplicasResponse()
+        return answer
 
     async def transfer_leader(self, group: int, to_node: int) -> int:
         """Hands the group's leadership over; the node that leads then.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from holdfast.cli.output import age_text, print_json, print_table, range_text, shard_fields
+from holdfast.cli.output import age_text, namespace_text, print_json, print_table, range_text, shard_fields
 from holdfast.cli.placement_plans import PlanFacts
 from holdfast.cli.verbs import Call, note
 from holdfast.shardmap import Shard
@@ -67,4 +67,4 @@ def print_plan(call: Call, plan: PlanFacts, *, dry_run: bool = False) -> None:
 
 def _shard_row(shard: Shard) -> tuple[object, ...]:
     nodes = [replica.node for replica in shard.replicas]
-    return shard.group or None, shard.namespace, range_text(shard), nodes
+    return shard.group or None, namespace_text(shard.namespace), range_text(shard), nodes

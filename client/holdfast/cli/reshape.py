@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from holdfast.cli import placement_plans
+from holdfast.cli import placement_group, placement_plans
 from holdfast.cli.following import followed, refuse_other_end, tell_how_to_follow, wait_option
 from holdfast.cli.output import given, print_json
 from holdfast.cli.parameters import HASH_BOUND, ID, NODE_IDS
@@ -46,6 +46,9 @@ $ holdfast shard move 2 --to 1,2,4
 
 # Its replica on node 3 to node 4, the others stay
 $ holdfast shard move 2 --from 3 --to 4
+
+# The placement group, whose id `holdfast cluster status` names, moves in the same way
+$ holdfast shard move 1 --to 2,3,4
 
 # Start it and do not wait
 $ holdfast shard move 2 --from 3 --to 4 --no-wait -o json | jq .id
@@ -152,7 +155,10 @@ def merge(call: Call, shard: int, other: int, wait: bool, dry_run: bool) -> None
 def move(
     call: Call, shard: int, to_nodes: tuple[int, ...], from_node: int | None, wait: bool, dry_run: bool
 ) -> None:
-    """Gives SHARD another set of nodes: copies while it serves, then hands over at once."""
+    """Gives SHARD another set of nodes: copies while it serves, then hands over at once.
+
+    SHARD may be the placement group's id, which changes with every move of it.
+    """
     if from_node is not None and len(to_nodes) != 1:
         raise click.UsageError("with --from one node takes its place: --from 3 --to 4")
     if from_node is not None and from_node == to_nodes[0]:
@@ -194,6 +200,9 @@ def transfer_leader(call: Call, shard: int, to_node: int | None, dry_run: bool) 
 def _tell_transfer(call: Call, shard: int, to_node: int | None) -> None:
     """What a transfer would do, by what the replicas say now."""
     _, _, shards, _, replicas = run(gather(call))
+    group = run(placement_group.look(call))
+    if group is not None:
+        shards, replicas = [*shards, group.shard], [*replicas, *group.replicas]
     found = next((entry for entry in shards if entry.group == shard), None)
     if found is None:
         raise FailedError(f"no shard {shard}; the shards are {', '.join(str(s.group) for s in shards)}")

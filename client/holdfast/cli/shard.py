@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli import reshape, shard_top
+from holdfast.cli import placement_group, reshape, shard_top
 from holdfast.cli.output import given, print_json, print_table, range_text, shown, size_text
 from holdfast.cli.survey import best_replica, gather, replica_fields, row_fields, with_leader
 from holdfast.cli.verbs import Call, FailedError, note, noun, run, talks, verb
@@ -47,6 +47,9 @@ $ holdfast shard list -n default -o json
 _SHOW = """
 # The replicas of shard 2, with their log positions
 $ holdfast shard show 2
+
+# The placement group's; `holdfast cluster status` names its id
+$ holdfast shard show 1
 """
 
 _LOCATE = """
@@ -89,9 +92,12 @@ def list_shards(call: Call, namespace: str | None) -> None:
 @talks
 @click.pass_obj
 def show(call: Call, shard: int) -> None:
-    """One shard and every replica of it that answers."""
+    """One shard, or the placement group, and every replica of it that answers."""
     _, _, shards, _, replicas = run(gather(call))
     found = next((entry for entry in shards if entry.group == shard), None)
+    group = run(placement_group.look(call)) if found is None else None
+    if group is not None and group.shard.group == shard:
+        found, replicas = group.shard, group.replicas
     if found is None:
         raise FailedError(f"no shard {shard}; the shards are {', '.join(str(s.group) for s in shards)}")
     own = [entry for entry in replicas if entry.shard.group == shard]
@@ -99,7 +105,10 @@ def show(call: Call, shard: int) -> None:
         row = row_fields(found, best_replica(found, replicas))
         print_json({**row, "replica_status": [replica_fields(entry) for entry in own]})
         return
-    note(f"shard {shard}, namespace {found.namespace}, keys in {range_text(found)}")
+    if found.namespace:
+        note(f"shard {shard}, namespace {found.namespace}, keys in {range_text(found)}")
+    else:
+        note(str(group))
     columns = ("node", "role", "term", "applied", "commit", "durable", "last", "snapshot", "quorum", "keys")
     print_table(
         [name.upper() for name in columns],

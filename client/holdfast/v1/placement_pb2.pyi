@@ -47,18 +47,24 @@ class GetMapResponse(_message.Message):
 
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     @_builtins.property
     def map(self) -> _cache_pb2.ShardMap: ...
+    @_builtins.property
+    def placement(self) -> _types_pb2.Shard:
+        """The placement group, as far as the answering node knows: namespace empty; leader 0: not known here."""
+
     def __init__(
         self,
         *,
         cluster_id: _builtins.str = ...,
         map: _cache_pb2.ShardMap | None = ...,
+        placement: _types_pb2.Shard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "map", b"map"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "map", b"map", "placement", b"placement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,18 +255,26 @@ class ListReplicasResponse(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     node: _builtins.int
     @_builtins.property
-    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaStatus]: ...
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaStatus]:
+        """Of shards."""
+
+    @_builtins.property
+    def placement(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaStatus]:
+        """Of the placement group: none or one; two while it moves. Without keys, bytes and revision."""
+
     def __init__(
         self,
         *,
         node: _builtins.int = ...,
         replicas: _abc.Iterable[Global___ReplicaStatus] | None = ...,
+        placement: _abc.Iterable[Global___ReplicaStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "replicas", b"replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "placement", b"placement", "replicas", b"replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

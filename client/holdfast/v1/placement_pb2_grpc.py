@@ -173,7 +173,7 @@ class PlacementServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TransferLeader(self, request, context):
-        """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
+        """Hands a shard's leadership, or the placement group's, to another replica. Ends when the other leads. Asked of the node that
         leads; others answer NOT_LEADER and say who does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -206,7 +206,7 @@ class PlacementServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MoveShard(self, request, context):
-        """Gives a shard another set of nodes.
+        """Gives a shard, or the placement group, another set of nodes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,7 +255,7 @@ class PlacementServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveNode(self, request, context):
-        """Forgets a node that holds no replica. Refused, with what to do first, while it holds any.
+        """Forgets a node that holds no replica, of the placement group neither. Refused, with what to do first, while it holds any.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class PlacementStub:
     ListReplicas: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListReplicasRequest, _placement_pb2.ListReplicasResponse]
     """The replicas hosted on the answering node, with their engine's figures."""
     TransferLeader: _grpc.UnaryUnaryMultiCallable[_placement_pb2.TransferLeaderRequest, _placement_pb2.TransferLeaderResponse]
-    """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
+    """Hands a shard's leadership, or the placement group's, to another replica. Ends when the other leads. Asked of the node that
     leads; others answer NOT_LEADER and say who does.
     """
     WatchMap: _grpc.UnaryStreamMultiCallable[_placement_pb2.WatchMapRequest, _placement_pb2.WatchMapResponse]
@@ -55,7 +55,7 @@ class PlacementStub:
     MergeShards: _grpc.UnaryUnaryMultiCallable[_placement_pb2.MergeShardsRequest, _placement_pb2.MergeShardsResponse]
     """Joins two neighbours that are on the same nodes."""
     MoveShard: _grpc.UnaryUnaryMultiCallable[_placement_pb2.MoveShardRequest, _placement_pb2.MoveShardResponse]
-    """Gives a shard another set of nodes."""
+    """Gives a shard, or the placement group, another set of nodes."""
     ListPlans: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListPlansRequest, _placement_pb2.ListPlansResponse]
     GetPlan: _grpc.UnaryUnaryMultiCallable[_placement_pb2.GetPlanRequest, _placement_pb2.GetPlanResponse]
     CancelPlan: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CancelPlanRequest, _placement_pb2.CancelPlanResponse]
@@ -71,7 +71,7 @@ class PlacementStub:
     SetNode: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SetNodeRequest, _placement_pb2.SetNodeResponse]
     """Changes a node's standing: cordoned, draining, weight, zone, labels."""
     RemoveNode: _grpc.UnaryUnaryMultiCallable[_placement_pb2.RemoveNodeRequest, _placement_pb2.RemoveNodeResponse]
-    """Forgets a node that holds no replica. Refused, with what to do first, while it holds any."""
+    """Forgets a node that holds no replica, of the placement group neither. Refused, with what to do first, while it holds any."""
     ListNamespaces: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListNamespacesRequest, _placement_pb2.ListNamespacesResponse]
     CreateNamespace: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CreateNamespaceRequest, _placement_pb2.CreateNamespaceResponse]
     SetNamespace: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SetNamespaceRequest, _placement_pb2.SetNamespaceResponse]
@@ -95,7 +95,7 @@ class PlacementAsyncStub(PlacementStub):
     ListReplicas: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListReplicasRequest, _placement_pb2.ListReplicasResponse]  # type: ignore[assignment]
     """The replicas hosted on the answering node, with their engine's figures."""
     TransferLeader: _aio.UnaryUnaryMultiCallable[_placement_pb2.TransferLeaderRequest, _placement_pb2.TransferLeaderResponse]  # type: ignore[assignment]
-    """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
+    """Hands a shard's leadership, or the placement group's, to another replica. Ends when the other leads. Asked of the node that
     leads; others answer NOT_LEADER and say who does.
     """
     WatchMap: _aio.UnaryStreamMultiCallable[_placement_pb2.WatchMapRequest, _placement_pb2.WatchMapResponse]  # type: ignore[assignment]
@@ -110,7 +110,7 @@ class PlacementAsyncStub(PlacementStub):
     MergeShards: _aio.UnaryUnaryMultiCallable[_placement_pb2.MergeShardsRequest, _placement_pb2.MergeShardsResponse]  # type: ignore[assignment]
     """Joins two neighbours that are on the same nodes."""
     MoveShard: _aio.UnaryUnaryMultiCallable[_placement_pb2.MoveShardRequest, _placement_pb2.MoveShardResponse]  # type: ignore[assignment]
-    """Gives a shard another set of nodes."""
+    """Gives a shard, or the placement group, another set of nodes."""
     ListPlans: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListPlansRequest, _placement_pb2.ListPlansResponse]  # type: ignore[assignment]
     GetPlan: _aio.UnaryUnaryMultiCallable[_placement_pb2.GetPlanRequest, _placement_pb2.GetPlanResponse]  # type: ignore[assignment]
     CancelPlan: _aio.UnaryUnaryMultiCallable[_placement_pb2.CancelPlanRequest, _placement_pb2.CancelPlanResponse]  # type: ignore[assignment]
@@ -126,7 +126,7 @@ class PlacementAsyncStub(PlacementStub):
     SetNode: _aio.UnaryUnaryMultiCallable[_placement_pb2.SetNodeRequest, _placement_pb2.SetNodeResponse]  # type: ignore[assignment]
     """Changes a node's standing: cordoned, draining, weight, zone, labels."""
     RemoveNode: _aio.UnaryUnaryMultiCallable[_placement_pb2.RemoveNodeRequest, _placement_pb2.RemoveNodeResponse]  # type: ignore[assignment]
-    """Forgets a node that holds no replica. Refused, with what to do first, while it holds any."""
+    """Forgets a node that holds no replica, of the placement group neither. Refused, with what to do first, while it holds any."""
     ListNamespaces: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListNamespacesRequest, _placement_pb2.ListNamespacesResponse]  # type: ignore[assignment]
     CreateNamespace: _aio.UnaryUnaryMultiCallable[_placement_pb2.CreateNamespaceRequest, _placement_pb2.CreateNamespaceResponse]  # type: ignore[assignment]
     SetNamespace: _aio.UnaryUnaryMultiCallable[_placement_pb2.SetNamespaceRequest, _placement_pb2.SetNamespaceResponse]  # type: ignore[assignment]
@@ -171,7 +171,7 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.TransferLeaderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.TransferLeaderResponse, _abc.Awaitable[_placement_pb2.TransferLeaderResponse]]:
-        """Hands a shard's leadership to another replica. Ends when the other leads. Asked of the node that
+        """Hands a shard's leadership, or the placement group's, to another replica. Ends when the other leads. Asked of the node that
         leads; others answer NOT_LEADER and say who does.
         """
 
@@ -210,7 +210,7 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.MoveShardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.MoveShardResponse, _abc.Awaitable[_placement_pb2.MoveShardResponse]]:
-        """Gives a shard another set of nodes."""
+        """Gives a shard, or the placement group, another set of nodes."""
 
     @_abc_1.abstractmethod
     def ListPlans(
@@ -268,7 +268,7 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.RemoveNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.RemoveNodeResponse, _abc.Awaitable[_placement_pb2.RemoveNodeResponse]]:
-        """Forgets a node that holds no replica. Refused, with what to do first, while it holds any."""
+        """Forgets a node that holds no replica, of the placement group neither. Refused, with what to do first, while it holds any."""
 
     @_abc_1.abstractmethod
     def ListNamespaces(

@@ -274,8 +274,8 @@ def test_writes_of_a_key_keep_their_order_while_they_wait_for_a_leader():
             for n in range(1, 12):
                 writing.append(asyncio.ensure_future(client.put("a", str(n))))
                 await asyncio.sleep(0.004)
-            cluster.groups[0].leader = 2
             await until(lambda: client._backend._waiting._slots)
+            cluster.groups[0].leader = 2  # in this very call: once it leads nobody may be waiting any more
             writing.append(asyncio.ensure_future(client.put("a", "12")))
             await asyncio.gather(*writing)
             return [event.value for event in cluster.groups[0].store.events]

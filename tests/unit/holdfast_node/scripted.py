@@ -65,6 +65,9 @@ class Driver:
         self._order += 1
         heapq.heappush(self.timers, (when, self._order, act))
 
+    def call_later(self, delay: float, act: Callable[[], None]) -> None:
+        self.call_at(self.clock.now + delay, act)
+
     def peer_walls_ms(self) -> dict[int, int]:
         right_ms = WALL_MS + int((self.clock.now - 100.0) * 1000)
         return {peer: right_ms + offset for peer, offset in self.offsets.items()}

@@ -30,4 +30,16 @@ def test_news_replace_all_of_it() -> None:
     book.take((ONE._replace(address="c:1"),), (1,))
 
     assert (book.address(1), book.address(2), book.placement) == ("c:1", "", (1,))
-    assert repr(book) == "<AddressBook nodes [1], placement on (1,)>"
+    assert repr(book) == "<AddressBook nodes [1], placement 0 on (1,)>"
+
+
+def test_where_the_placement_group_is_never_goes_back() -> None:
+    """Groups' ids grow along its moves: news that come late name nodes, and not where it was before."""
+    book = AddressBook((ONE, TWO), (1,), 1)
+    book.take_placement(9, (2,))
+    book.take((ONE, TWO), (1,), 1)
+    book.take_placement(1, (1,))
+
+    assert (book.placement, book.placement_group) == ((2,), 9)
+    book.take((ONE,), (1,), 12)
+    assert book.placement == (1,)

@@ -72,6 +72,22 @@ def test_a_change_is_told_soon_and_once() -> None:
     assert {r.group for r in mine[-1].replicas} == {SOURCE, 10, 11}
 
 
+def test_a_new_leader_is_told_of_soon_and_again_once_a_majority_has_confirmed_it() -> None:
+    """Verbs are refused for a shard without a proven leader: nobody waits for the next round of reports."""
+    cluster = Cores()
+    leader = cluster.led(SOURCE)
+    successor = next(node for node in cluster.on() if node.number != leader.number)
+    found = heard_by(cluster.nodes[1])
+
+    cluster.told(TransferOrder(SOURCE, successor.number), SOURCE)
+
+    def proven() -> bool:
+        said = [r for sender, report in found if sender == successor.number for r in report.replicas]
+        return any(r.group == SOURCE and r.leads and r.has_quorum for r in said)
+
+    assert cluster.world.run_until(proven, REPORT_EVERY / 2)
+
+
 def test_a_report_says_where_each_replica_stands() -> None:
     """Who leads tells the load's figures too."""
     cluster = Cores()

@@ -12,6 +12,9 @@ from holdfast.types import Level
 from holdfast.units import Units
 from holdfast_node.cache.decoding import decode_operation
 from holdfast_node.cache.seal import OtherSource, Target
+from holdfast_node.following import Following
+from holdfast_node.placement.cluster import PLACEMENT_GROUP
+from holdfast_node.placement.state import PlacementState
 from holdfast_node.talk import CopyOrder, CreateOrder, SealOrder, UnsealOrder
 from holdfast_raft.machine import CorruptImage
 
@@ -451,3 +454,18 @@ def test_a_copy_is_hashed_as_its_order_says() -> None:
     cluster.until(lambda: cluster.have(MOVED, 4, 1, 2))
 
     assert units_on(cluster, MOVED, 4, 1, 2) == {UNITS}
+
+
+def test_a_placement_group_that_was_born_without_a_word_is_opened() -> None:
+    """Programs that could not move it said nothing about it: its nodes are those of its birth."""
+    cluster = Cores()
+    node = cluster.nodes[1]
+    assert node.driver is not None
+    node.driver.create_group(PLACEMENT_GROUP, (1, 2, 3), Following(PlacementState()))
+    cluster.world.run_for(0.1)
+
+    node.restart()
+
+    assert node.core.placement is not None
+    assert [replica.node for replica in node.core.placement.entry.replicas] == [1, 2, 3]
+    assert PLACEMENT_GROUP not in node.core.hosting.shards

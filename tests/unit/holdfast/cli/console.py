@@ -64,17 +64,22 @@ class ScriptedPlacement(PlacementServicer):
     def __init__(self, shards: list[Any], nodes: list[Any], replicas: list[Any]) -> None:
         self._shards, self._nodes, self._replicas = shards, nodes, replicas
         self.leader_elsewhere = ""
+        self.placement: Any = None
+        """The placement group; None: a server that does not tell."""
+        self.placement_replicas: list[Any] = []
 
     def GetMap(self, request, context):  # noqa: N802 gRPC's names
         return placement_pb2.GetMapResponse(
-            cluster_id="test", map=cache_pb2.ShardMap(epoch=1, shards=self._shards)
+            cluster_id="test", map=cache_pb2.ShardMap(epoch=1, shards=self._shards), placement=self.placement
         )
 
     def ListNodes(self, request, context):  # noqa: N802 gRPC's names
         return placement_pb2.ListNodesResponse(nodes=self._nodes)
 
     def ListReplicas(self, request, context):  # noqa: N802 gRPC's names
-        return placement_pb2.ListReplicasResponse(node=1, replicas=self._replicas)
+        return placement_pb2.ListReplicasResponse(
+            node=1, replicas=self._replicas, placement=self.placement_replicas
+        )
 
     def TransferLeader(self, request, context):  # noqa: N802 gRPC's names
         if self.leader_elsewhere:

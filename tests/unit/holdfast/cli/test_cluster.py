@@ -21,7 +21,7 @@ def test_status_shows_plans_under_way():
 
     assert "plans under way: 1" in told.stderr
     assert [entry["id"] for entry in fields["plans"]] == [7]
-    assert set(fields) == {"cluster_id", "epoch", "nodes", "shards", "plans"}
+    assert set(fields) == {"cluster_id", "epoch", "nodes", "shards", "placement", "plans"}
 
 
 def test_status_of_an_older_server_has_no_plans():

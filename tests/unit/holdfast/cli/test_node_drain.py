@@ -76,3 +76,21 @@ def test_without_wait_a_drain_is_only_asked_for():
         result = Console().run("node", "drain", "3", "--endpoints", address)
 
     assert (result.exit_code, "holdfast node drain 3 --wait" in result.stderr) == (0, True)
+
+
+def test_a_drain_waits_for_the_placement_groups_replica():
+    """Which neither the map nor the count of shards names."""
+    service = Draining((False, 0, True), (False, 0, True), (False, 0, False))
+    get_map = service.GetMap
+
+    def with_placement(request, context):
+        answer = get_map(request, context)
+        answer.placement.CopyFrom(shard(1) if len(service.looks) == 3 else without_node_3())
+        return answer
+
+    service.GetMap = with_placement
+    result = drain(service)
+
+    told = [line for line in result.stderr.splitlines() if line.startswith("draining node 3")]
+    assert told == ["draining node 3: 1 of 1 replicas left", "draining node 3: 0 of 1 replicas left"]
+    assert result.exit_code == 0

@@ -44,7 +44,7 @@ from holdfast_node.talk import (
 )
 from holdfast_raft.errors import Busy
 
-from tests.unit.holdfast_node.placement.test_replica import FIRST
+from tests.unit.holdfast_node.placement.test_replica import ENTRY, FIRST
 from tests.unit.holdfast_node.scripted import Clock, Group
 
 HERE = (1, 2, 3)
@@ -58,9 +58,9 @@ class World:
 
     def __init__(self, *, introduced: bool = True) -> None:
         self.clock = Clock()
-        self.replica = PlacementReplica(FIRST)
+        self.replica = PlacementReplica(ENTRY, FIRST, self.clock)
         self.group = Group(self.replica, self.clock)
-        self.replica.bind(self.group, self.clock)
+        self.replica.bind(self.group, self)
         self.replica.turn()
         self.group.committed()
         self.said: list[tuple[int, talk.Word]] = []
@@ -322,12 +322,9 @@ def test_an_empty_shard_is_made_where_it_is_missing() -> None:
 
 def test_orders_and_map_say_how_a_namespace_is_hashed() -> None:
     """Whoever makes a replica is told with the order, clients and nodes by the map; a hot key is a key."""
-    world = World()
-    world.do(JoinNode("127.0.0.1:7404", 104))
-    units = Units(1, b"/", hashed=True)
+    world, units, target = World(), Units(1, b"/", hashed=True), Target(3, b"", b"", (1, 2))
     devices = Namespace("devices", unit_parts=1, hashed=True)
     world.do(CreateNamespace(devices, (Part(b"", b"", (1, 2)),)))
-    target = Target(3, b"", b"", (1, 2))
     for node in HERE:
         world.report(node, ReplicaReport(2))
     assert world.orders() == [(node, CreateOrder("devices", target, units)) for node in (1, 2)]
@@ -337,7 +334,6 @@ def test_orders_and_map_say_how_a_namespace_is_hashed() -> None:
     hot, middle = units.placed(b"dev/x"), units.placed(b"dev/y")
     world.report(1, ReplicaReport(2), ReplicaReport(3, leads=True, middle=middle, hot_key=hot))
     load = world.conductor.loads().shards[3]
-
     assert (load.hot_key, load.middle) == (b"dev/x", middle[:8])
 
 
@@ -454,16 +450,39 @@ def test_news_go_to_whoever_goes_by_an_older_map() -> None:
     assert news_to(world) == [(2, epoch)]
     world.wait(NEWS_AGAIN / 2)
     assert news_to(world) == []
+    for node in (1, 3):
+        world.report(node, epoch=epoch)
     world.wait(NEWS_AGAIN)
     assert news_to(world) == [(2, epoch)]
 
-    world.report(2, epoch=epoch)
-    world.wait(NEWS_AGAIN + 1)
+    for node in HERE:
+        world.report(node, epoch=epoch)
+    world.wait(NEWS_AGAIN)
     assert news_to(world) == []
+    for node in HERE:
+        world.report(node, epoch=epoch)
     world.do(JoinNode("127.0.0.1:7404", 104))
     world.wait(0.05)
 
-    assert news_to(world) == [(2, epoch + 1)]
+    assert news_to(world)[:3] == [(node, epoch + 1) for node in HERE]
+
+
+def test_news_go_to_members_that_are_silent() -> None:
+    """They may go by news of long ago and report where the placement group was before it moved."""
+    world = World()
+    epoch = world.replica.state.epoch
+    world.report(1, epoch=epoch)
+    world.report(2, epoch=epoch)  # and then starts again, with what it knew before that
+    assert news_to(world) == []
+    world.clock.now += NEWS_AGAIN
+
+    world.report(1, epoch=epoch)
+    world.wait(0.5)
+    assert news_to(world) == [(2, epoch), (3, epoch)]
+    world.report(1, epoch=epoch)
+    world.wait(NEWS_AGAIN)
+
+    assert news_to(world) == [(2, epoch), (3, epoch)]
 
 
 def test_news_say_who_is_there() -> None:

@@ -32,7 +32,7 @@ def test_the_first_map_is_the_one_that_configuration_says():
     state.apply(bootstrap(config()))
 
     assert state.shard_map().shards == first_map(config()).shards
-    assert (state.placement_nodes, state.next_node, state.next_group) == ((1, 2, 3), 5, 5)
+    assert (state.placement.replicas, state.next_node, state.next_group) == ((1, 2, 3), 5, 5)
     assert state.nodes[3].zone == "z3"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from holdfast_node.cache.image import CorruptImageError
+from holdfast_node.cache.seal import Sealed, Target
 from holdfast_node.placement import commands as c
+from holdfast_node.placement.cluster import ShardRow
 from holdfast_node.placement.image import Builder, Image
 from holdfast_node.placement.plan import Phase
 from holdfast_node.placement.state import PlacementState
@@ -19,6 +21,9 @@ def lived():
         for phase in range(1, 1 + phases):
             world.state.apply(c.Advance(done.plan.id, Phase(phase), Phase(phase + 1), 9))
     world.state.by_hand.add(2)
+    world.state.placement = ShardRow(93, "", b"", b"", (4, 2), 5, 9)
+    world.state.sealed = Sealed(11, True, 70, 8, (Target(94, b"", b"", (5, 2)),), ())
+    world.state.floor = 10
     world.state.apply(c.AddNode("10.0.0.9:7400"))
     return world.state
 
@@ -48,6 +53,7 @@ def test_a_restored_state_equals_the_one_that_lived():
 def test_an_image_says_one_moment():
     """Commands after the freeze do not change what it says."""
     state = lived()
+    state.sealed = None
     image, before = Image(state), state.digest()
     state.apply(c.RemoveNode(6))
     state.apply(c.CancelPlan(2, "", 1))
@@ -79,5 +85,5 @@ def test_chunks_out_of_place_are_refused():
 
 def test_a_newer_format_is_refused():
     """A snapshot of a later program is not guessed."""
-    with pytest.raises(CorruptImageError, match="format 2"):
-        Builder().feed(bytes.fromhex("0a020802"))
+    with pytest.raises(CorruptImageError, match="format 3"):
+        Builder().feed(bytes.fromhex("0a020803"))

@@ -6,6 +6,7 @@ from holdfast.errors import Reason
 from holdfast_node.placement import commands as c
 from holdfast_node.placement.answer import Answer
 from holdfast_node.placement.nodes import removal_problem
+from holdfast_node.placement.plan import Phase
 
 from tests.placement_world import cluster, move, refusal
 
@@ -180,8 +181,10 @@ def test_a_node_of_the_placement_group_is_not_removed():
     state = cluster(4, shards=1).state
 
     assert "majority" in removal_problem(state, 1, down=[2]).message
-    state.placement_nodes = (4,)
-    assert "placement group" in refusal(state.apply(c.RemoveNode(4))).message
+    state.placement = state.placement._replace(replicas=(4,))
+    message = refusal(state.apply(c.RemoveNode(4))).message
+    assert "placement group" in message
+    assert "holdfast node drain 4" in message
 
 
 def test_a_node_that_a_plan_gives_replicas_to_is_not_removed():
@@ -207,3 +210,17 @@ def test_a_cluster_has_at_most_64_nodes():
 
     assert "64 nodes" in refusal(state.apply(c.JoinNode("10.0.1.1:7400", 7))).message
     assert node_of(state.apply(c.JoinNode("10.0.0.9:7400", 7))).id == 65
+
+
+def test_a_node_is_not_removed_while_a_plan_needs_what_it_holds():
+    """The map has flipped, and a target that has lost its copy would make it anew from there."""
+    world = cluster(4, shards=1)
+    plan = world.state.apply(move(world, 2, 2, 3, 4)).plan
+    for before, after in ((1, 2), (2, 3)):
+        world.state.apply(c.Advance(plan.id, Phase(before), Phase(after), 1))
+    world.state.placement = world.state.placement._replace(replicas=(2, 3, 4))
+    assert "plans 1 are not done" in refusal(world.state.apply(c.RemoveNode(1))).message
+
+    world.state.apply(c.Advance(plan.id, Phase.RETIRE, Phase.DONE, 1))
+
+    assert world.state.apply(c.RemoveNode(1)).node.id == 1

@@ -17,7 +17,7 @@ def test_a_paused_policy_does_nothing_and_says_so():
         world.state.apply(c.SetPlanning(pause=(policy,)))
         found = world.propose()
         assert f"{policy.name.lower()}: paused" in found.idle
-        assert [w.policy for w in found.wishes] == ([] if policy is Policy.REPLACE else [Policy.REPLACE])
+        assert {w.policy for w in found.wishes} == (set() if policy is Policy.REPLACE else {Policy.REPLACE})
 
 
 def test_lost_replicas_come_before_everything_else():

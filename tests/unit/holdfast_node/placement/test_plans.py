@@ -166,6 +166,7 @@ def test_a_settling_shard_may_still_be_moved():
     plan = begun(world, split(world, 2, b"@"))
     go(world, plan, P.PREPARE, P.SEAL, P.RETIRE)
     rescue = begun(world, move(world, 4, 1, 2, 4))
+    assert "plan 2" in refusal(world.state.apply(move(world, 4, 2, 3, 4))).message, "one such move at a time"
     go(world, rescue, P.PREPARE, P.SEAL, P.RETIRE)
     assert world.state.superseded() == frozenset(), "the rescue still needs what it came from"
     go(world, rescue, P.RETIRE, P.DONE)
@@ -180,7 +181,9 @@ def test_an_unknown_shard_is_refused():
 
     assert "group 99 at epoch 1" in refusal(world.state.apply(c.StartPlan(shape, "", 1))).message
     first = shape._replace(sources=(1,))
-    assert "placement group" in refusal(world.state.apply(c.StartPlan(first, "", 1))).message
+    message = refusal(world.state.apply(c.StartPlan(first, "", 1))).message
+    assert "group 1 is the placement group" in message
+    assert "holdfast shard move 1" in message
 
 
 @pytest.mark.parametrize("cuts", [(), (b"",), (b"\x80\0",), (b"\x90",), (b"0", b"@")])

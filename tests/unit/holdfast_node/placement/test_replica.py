@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from holdfast.keys import KeyRange
+from holdfast.shardmap import Replica
+from holdfast.shardmap import Shard as MapEntry
 from holdfast_node.config import from_mapping
 from holdfast_node.placement.answer import Answer
-from holdfast_node.placement.cluster import Refusal
+from holdfast_node.placement.cluster import PLACEMENT_GROUP, Refusal
 from holdfast_node.placement.commands import AddNode, Bootstrap, CancelPlan
 from holdfast_node.placement.first import bootstrap
 from holdfast_node.placement.replica import PlacementReplica
@@ -29,11 +32,14 @@ FIRST = bootstrap(
 )
 
 
+ENTRY = MapEntry("", KeyRange(b"", b""), PLACEMENT_GROUP, 0, tuple(Replica(n, "") for n in (1, 2, 3)), 0)
+
+
 def replica(first: Bootstrap | None = FIRST, *, leading: bool = True) -> tuple[PlacementReplica, Group]:
     clock = Clock()
-    made = PlacementReplica(first)
+    made = PlacementReplica(ENTRY, first, clock)
     group = Group(made, clock, leading=leading)
-    made.bind(group, clock)
+    made.bind(group, None)
     return made, group
 
 

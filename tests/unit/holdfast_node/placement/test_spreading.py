@@ -9,7 +9,9 @@ from tests.placement_world import World, cluster, node
 
 
 def wishes(world):
-    return [wish for wish in world.propose().wishes if wish.policy is Policy.BALANCE and wish.shape]
+    """Over shards."""
+    found = [wish for wish in world.propose().wishes if wish.policy is Policy.BALANCE and wish.shape]
+    return [wish for wish in found if wish.shape.sources[0] in world.state.shards]
 
 
 def world_of(zones, replicas, hosts=()):
@@ -73,3 +75,32 @@ def test_spreading_reaches_every_shard_and_ends():
 
     for row in world.state.shards.values():
         assert len({world.state.nodes[n].zone for n in row.replicas}) == 3
+
+
+# ---- the placement group -------------------------------------------------------------------------------
+
+
+def test_a_placement_group_that_began_small_grows_to_three():
+    """Once three nodes can have it, not at two: an even number survives no more losses."""
+    world = world_of([""], (1,))
+    sizes = []
+    for number in (2, 3, 4):
+        world.state.apply(c.JoinNode(f"10.0.0.{number}:7400", 50 + number))
+        world.nodes[number] = world.nodes[1]
+        first = next(iter(world.propose().wishes), None)
+        if first is not None and first.shape.sources == (1,):
+            assert first.why == "the placement group has 1 replicas; 3 nodes can have one"
+        world.run()
+        sizes.append(len(world.state.placement.replicas))
+
+    assert sizes == [1, 3, 3]
+
+
+def test_the_placement_group_prefers_distinct_zones():
+    """It moves as soon as another zone can take a replica of it, and then it rests."""
+    world = world_of(["a", "a", "b", "c"], (1, 3, 4))
+    assert set(world.state.placement.replicas) == {1, 2, 3}
+
+    world.run()
+
+    assert {world.state.nodes[n].zone for n in world.state.placement.replicas} == {"a", "b", "c"}

@@ -25,7 +25,7 @@ def test_the_first_map_is_taken_once():
     again = state.apply(FIRST._replace(nodes=NODES[:1]))
 
     assert (again.changed, state.digest()) == (False, digest)
-    assert (state.epoch, state.next_node, state.next_group, state.placement_nodes) == (1, 3, 4, (1, 2))
+    assert (state.epoch, state.next_node, state.next_group, state.placement.replicas) == (1, 3, 4, (1, 2))
     assert state.shard_map().locate("default", b"x").replicas[0].address == "10.0.0.2:7400"
 
 

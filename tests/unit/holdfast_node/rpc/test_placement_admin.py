@@ -15,6 +15,7 @@ from holdfast.errors import HoldfastError, Reason, error
 from holdfast.types import Outcome
 from holdfast.v1 import placement_pb2 as pb
 from holdfast.v1.placement_pb2_grpc import PlacementStub
+from holdfast_node.placement.cluster import Refusal
 from holdfast_node.rpc import status
 from holdfast_node.rpc.forward import FORWARDED_KEY, Forwarder
 from holdfast_node.rpc.placement_admin import PlacementAdmin
@@ -239,14 +240,15 @@ def sent_on(
     silent: tuple[Peer, ...] = (),
     verb: str = "GetPlanning",
     metadata: tuple[tuple[str, str], ...] = (),
+    conductor: Any = None,
 ) -> Any:
-    """What node 9, which does not lead, answers; its placement group is on the peers."""
+    """What node 9 answers, which does not lead unless it is told so; its placement group is on the peers."""
     addresses = {peer.number: peer.address for peer in peers}
     group = SimpleNamespace(leader=leader)
     core: Any = SimpleNamespace(
         node=9,
-        conductor=object(),
-        placement=SimpleNamespace(leads=False, group=group),
+        conductor=conductor or SimpleNamespace(leads=False),
+        placement=SimpleNamespace(state=SimpleNamespace(sealed=None), group=group),
         book=SimpleNamespace(placement=tuple(addresses)),
     )
     served: Any = SimpleNamespace(address_of=lambda node: addresses.get(node, ""), wall_ms=lambda: 0)
@@ -319,3 +321,17 @@ def test_nobody_to_ask_is_said() -> None:
     """With where the placement group is."""
     with pytest.raises(HoldfastError, match="it is on nodes"):
         sent_on([])
+
+
+def test_a_command_that_came_behind_the_seal_is_sent_on() -> None:
+    """Its leader was asked a moment too late: nothing happened there, and the next group's leader answers."""
+    moved = Refusal(Reason.NOT_LEADER, "the placement group has moved")
+    replica = SimpleNamespace(state=None, propose=lambda _, done: done(moved))
+    sealed = SimpleNamespace(leads=True, replica=replica, loads=lambda: None)
+    peer = Peer(1)
+
+    assert sent_on([peer], verb="SetPlanning", conductor=sealed).planning.plans_max == 1
+
+    with pytest.raises(HoldfastError) as caught:
+        sent_on([peer], verb="SetPlanning", conductor=sealed, metadata=((FORWARDED_KEY, "1"),))
+    assert (caught.value.reason, peer.asked) == (Reason.NOT_LEADER, 1)

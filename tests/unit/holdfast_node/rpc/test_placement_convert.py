@@ -171,3 +171,14 @@ def test_planning_goes_both_ways() -> None:
     assert set(PLANNING_BOUNDS) == {field.name for field in pb.Planning.DESCRIPTOR.fields} - {"paused"}
     assert convert.policies((1, 3), "pause") == (Policy.SPLIT_BY_SIZE, Policy.MERGE)
     assert refusal(lambda: convert.policies((99,), "pause")).field == "pause"
+
+
+def test_a_wish_over_the_placement_group_is_told_like_any_other() -> None:
+    """Without a namespace, over no range, with its nodes' addresses."""
+    content = state()
+    shape = Shape(Kind.MOVE, (1,), (Part(b"", b"", (1, 2)),), content.epoch)
+
+    plan = convert.wish_message(content, Wish(Policy.REPLACE, "why", shape), 7).plan
+
+    assert [(s.group, s.namespace, s.start, s.end) for s in plan.sources] == [(1, "", b"", b"")]
+    assert [replica.address for replica in plan.targets[0].replicas] == ["127.0.0.1:7401", "127.0.0.1:7402"]
