@@ -16,7 +16,7 @@ import uvloop
 
 from holdfast_chaos.generator import GENERATORS
 from holdfast_chaos.judging import WORKLOADS, Budget, judgements
-from holdfast_chaos.nemesis.known import NEMESES
+from holdfast_chaos.nemesis.known import NEMESES, REPLICAS, fitting
 from holdfast_chaos.record import Header, RecordError
 from holdfast_chaos.record_file import load
 from holdfast_chaos.report import page
@@ -73,7 +73,7 @@ def run_command(
     seed = time.time_ns() % 1_000_000 if seed is None else seed
     folder = out or Path("chaos-runs") / time.strftime("%Y%m%dT%H%M%S")
     started = ("-m", *program.split()) if program else ()
-    base = Wish(nemeses=nemeses_named(nemesis), seed=seed, program=started, **facts)
+    base = Wish(nemeses=nemeses_named(nemesis, facts["nodes"]), seed=seed, program=started, **facts)
     parts = [("", base)] if scenario is None else wishes(scenario, base)
     raise SystemExit(max([_one_run(wish, folder / name) for name, wish in parts], key=_SEVERITY.index))
 
@@ -92,12 +92,16 @@ def _one_run(wish: Wish, folder: Path) -> int:
     return EXIT[outcome.verdict]
 
 
-def nemeses_named(text: str) -> tuple[str, ...]:
-    """The names in an option. Raises UsageError."""
-    names = tuple(NEMESES) if text == "all" else tuple(name for name in text.split(",") if name)
+def nemeses_named(text: str, nodes: int) -> tuple[str, ...]:
+    """The names in an option, for so many nodes. Raises UsageError."""
+    if text == "all":
+        return fitting(NEMESES, nodes)
+    names = tuple(name for name in text.split(",") if name)
     for name in names:
         if name not in NEMESES:
             raise click.UsageError(f"no nemesis {name!r}; `list` names them")
+        if not fitting([name], nodes):
+            raise click.UsageError(f"{name} needs a node to spare: --nodes {REPLICAS + 1} or more")
     return names
 
 

@@ -3,7 +3,7 @@
 `all` has every nemesis in it; it is what `make chaos` runs. Parts differ in what nodes need: faults of disks
 want nodes on a disk of ours, a loss of power one that forgets, and the rest run the node as users run it. A
 part's share is of the time that is asked for; a short time leaves out what the plan has no room for, and says
-so.
+so. What needs a node to spare is left out where there is none.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from holdfast_chaos.nemesis.known import fitting
 from holdfast_chaos.runner import Wish
 
 PROCESSES: Final = (
@@ -37,7 +38,7 @@ NETWORK: Final = (
 )
 DISKS: Final = ("slow-disk", "fsync-error", "disk-full", "failpoint", "clock-jump", "clock-drift")
 POWER: Final = ("power-loss", "kill-all", "failpoint")
-PLACEMENT: Final = ("transfer-leader", "reshape", "rolling-restart")
+PLACEMENT: Final = ("transfer-leader", "reshape", "drain", "rolling-restart")
 DAMAGE: Final = ("torn-tail", "bit-flip-wal", "bit-flip-snapshot", "wiped-disk")
 
 
@@ -78,13 +79,14 @@ def wishes(scenario: str, base: Wish) -> Iterator[tuple[str, Wish]]:
     """
     for number, part in enumerate(SCENARIOS[scenario], 1):
         seconds = round(max(PART_S_MIN, base.seconds * part.share), 1)
+        nemeses = fitting(part.nemeses, base.nodes)
         wish = base._replace(
             workload=part.workload,
-            nemeses=part.nemeses,
+            nemeses=nemeses,
             seconds=seconds,
             side_by_side=part.side_by_side,
             # About as many faults as fit, so that each has its turn: two seconds is a fault's usual length.
-            interval=min(base.interval, max(1.0, (seconds - 7.0) / len(part.nemeses) - 2.0)),
+            interval=min(base.interval, max(1.0, (seconds - 7.0) / len(nemeses) - 2.0)),
             seed=base.seed + number,
         )
         yield f"{number}-{part.workload}", wish

@@ -57,6 +57,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("failpoint", 0.5, 3, True),
         Kind("transfer-leader", 1, 4, True),
         Kind("reshape", 1, 5, True),
+        Kind("drain", 2, 6, True),
         Kind("rolling-restart", 2, 6, True),
         Kind("client-crash", 0.1, 1, True),
     )

@@ -13,8 +13,10 @@ import grpc
 from holdfast.v1 import placement_pb2 as pb
 from holdfast.v1 import placement_pb2_grpc
 
-PLACEMENT_GROUP: Final = 1
-POLICIES: Final = tuple(value for value in pb.Planning.Policy.values() if value)
+POLICIES: Final = tuple(
+    value for value in pb.Planning.Policy.values() if value not in (0, pb.Planning.POLICY_DRAIN)
+)
+"""What the planner does without being asked; a drain is asked for."""
 ENDED: Final = (pb.Plan.PHASE_DONE, pb.Plan.PHASE_CANCELLED)
 TIMEOUT_S: Final = 2.0
 Refused = (grpc.aio.AioRpcError, TimeoutError)
@@ -119,6 +121,24 @@ class Admin:
     async def pause_planner(self) -> None:
         """Only what is asked for happens."""
         await self.patiently("SetPlanning", pb.SetPlanningRequest(pause=POLICIES))
+
+    async def placement_group(self) -> Any:
+        """The placement group, as the map would have it."""
+        return (await self.patiently("GetMap", pb.GetMapRequest())).placement
+
+    async def remove(self, node: int, within_s: float) -> None:
+        """Forgets a node that holds nothing any more, asking so long."""
+        await self.patiently("RemoveNode", pb.RemoveNodeRequest(node=node), within_s)
+
+    async def groups_on(self, node: int) -> list[int]:
+        """The groups that have a replica on a node by the map, the placement group among them."""
+        answer = await self.patiently("GetMap", pb.GetMapRequest())
+        groups = (answer.placement, *answer.map.shards)
+        return [group.group for group in groups if node in {replica.node for replica in group.replicas}]
+
+    async def drain(self, node: int, *, is_draining: bool) -> None:
+        """Says that a node is to be emptied, or no more."""
+        await self.patiently("SetNode", pb.SetNodeRequest(node=node, draining=is_draining))
 
     async def ids_at(self, known_as: str) -> list[int]:
         """The ids of nodes that are known by an address."""

@@ -20,7 +20,7 @@ from typing import Final, Self
 from holdfast_chaos.cluster import layout
 from holdfast_chaos.cluster.admin import Admin
 from holdfast_chaos.cluster.gates import Gate
-from holdfast_chaos.cluster.node_process import NodeProcess, eventually
+from holdfast_chaos.cluster.node_process import NodeProcess
 from holdfast_chaos.cluster.origins import origin
 from holdfast_chaos.cluster.wires import CLIENTS, Wires
 
@@ -136,27 +136,14 @@ class Cluster:
             await asyncio.sleep(0.02)
 
     async def rejoin(self, number: int) -> None:
-        """Starts a node whose directory is gone as a new one of the cluster, as an operator would.
-
-        A node that joins is known by the address it listens at, and is to be known by its gate's. So its
-        first start listens in the gate's place; when the cluster knows it, it is started again behind it.
-        """
-        node, gate = self.nodes[number], self.gates[number]
+        """Starts a node whose directory is gone as a new one of the cluster, as an operator would."""
+        node = self.nodes[number]
         by = next(other.place for other in self.nodes.values() if other is not node and other.is_running)
-        await gate.close()
-        place = node.place
-        place.config.write_text(layout.joining(place, by, self._settings, listens_at=place.known_as))
+        node.place.config.write_text(layout.joining(node.place, by, self._settings))
         node.start()
-        identity = place.data / "node.json"
-        await eventually(identity.exists, f"node {number} joins")
         await node.ready()
         # Ids only grow, and the old ones of this address are still listed.
-        node.id = max(await self.admin.ids_at(place.known_as))
-        await asyncio.to_thread(node.stop)
-        place.config.write_text(layout.joining(place, by, self._settings, listens_at=place.address))
-        await gate.open()
-        node.start()
-        await node.ready()
+        node.id = max(await self.admin.ids_at(node.place.known_as))
 
     async def close(self) -> None:
         """Ends every process and every connection."""

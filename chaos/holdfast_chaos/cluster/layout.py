@@ -98,18 +98,15 @@ def born_with(place: Place, everyone: Sequence[Place], splits: Sequence[str], se
         for other in everyone
     )
     return (
-        f'cluster_id = "{CLUSTER_ID}"\nnode = {place.number}\n{_own(place, place.address)}{settings}\n{table}'
+        f'cluster_id = "{CLUSTER_ID}"\nnode = {place.number}\n{_own(place)}{settings}\n{table}'
         f'[[namespaces]]\nname = "default"\nsplits = [{cuts}]\n'
     )
 
 
-def joining(place: Place, by: Place, settings: str, *, listens_at: str) -> str:
-    """The configuration of a node that joins by asking another one.
-
-    A node that joins is known by the address it listens at, so for its first start that is the gate's.
-    """
-    return f'join = "{by.known_as}"\n{_own(place, listens_at)}{settings}\n'
+def joining(place: Place, by: Place, settings: str) -> str:
+    """The configuration of a node that joins by asking another one."""
+    return f'join = "{by.known_as}"\nadvertise = "{place.known_as}"\n{_own(place)}{settings}\n'
 
 
-def _own(place: Place, listens_at: str) -> str:
-    return f'data_dir = "{place.data}"\naddress = "{listens_at}"\nhttp_address = "{place.http_address}"\n'
+def _own(place: Place) -> str:
+    return f'data_dir = "{place.data}"\naddress = "{place.address}"\nhttp_address = "{place.http_address}"\n'

@@ -95,14 +95,8 @@ async def torn_tail(stage: Stage) -> None:
 
 
 def victim(stage: Stage) -> NodeProcess:
-    """A node whose disk may be lost: the one that was given up before, if any.
-
-    The placement group stays on the first three nodes (docs/guide/operations.md), so a second one of them
-    that is given up would take its quorum for ever: that is no fault of a minority any more.
-    """
-    nodes = stage.cluster.nodes
-    again = [number for number in stage.healthy() if nodes[number].id != number]
-    return nodes[again[0] if again else stage.some(1)[0]]
+    """A node whose disk may be lost."""
+    return stage.cluster.nodes[stage.some(1)[0]]
 
 
 async def wiped(stage: Stage) -> None:
@@ -158,9 +152,9 @@ async def replaced(stage: Stage, node: NodeProcess) -> None:
     cluster, gone = stage.cluster, node.id
     await _reset(node)
     await cluster.rejoin(node.number)
-    for shard in await cluster.admin.shards():
-        if gone in {replica.node for replica in shard.replicas}:
-            await _moved(cluster, shard.group, gone, node.id)
+    for group in await cluster.admin.groups_on(gone):
+        await _moved(cluster, group, gone, node.id)
+    await cluster.admin.remove(gone, MOVE_WITHIN_S)
     stage.proof(f"node {gone} was given up, and node {node.id} has its replicas")
 
 

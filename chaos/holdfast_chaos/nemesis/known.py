@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from holdfast_chaos.nemesis import clients, connections, damage, disks, killing, partitions, pausing, placing
@@ -40,11 +40,21 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "wiped-disk": damage.wiped,
     "transfer-leader": placing.transfer_leader,
     "reshape": placing.reshape,
+    "drain": placing.drain,
     "client-crash": clients.crash,
 }
-MOVES_SHARDS: Final = frozenset({"reshape", "wiped-disk", "torn-tail", "bit-flip-wal", "bit-flip-snapshot"})
+MOVES_SHARDS: Final = frozenset({"reshape", "drain", "wiped-disk", "torn-tail", "bit-flip-wal", "bit-flip-snapshot"})
 """After these a key's group may be another."""
+REPLICAS: Final = 3
+"""Of every shard."""
+NEEDS_A_SPARE: Final = frozenset({"drain"})
+"""These want more nodes than a shard has replicas."""
 NEEDS_OUR_DISK: Final = frozenset(
     {"slow-disk", "fsync-error", "disk-full", "power-loss", "clock-jump", "clock-drift", "failpoint"}
 )
 """These command the node's disk or its wall clock, so nodes run as `holdfast_chaos.node`."""
+
+
+def fitting(names: Iterable[str], nodes: int) -> tuple[str, ...]:
+    """Those that a cluster of so many nodes has room for."""
+    return tuple(name for name in names if nodes > REPLICAS or name not in NEEDS_A_SPARE)

@@ -1,4 +1,6 @@
-"""The cluster's own acts as faults: leaderships handed over in a loop, shards split, merged and moved."""
+"""The cluster's own acts as faults: leaderships handed over in a loop, shards split, merged and moved (the
+placement group too), nodes drained.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from holdfast_chaos.nemesis.stage import Stage
 
 PAUSE_S: Final = 0.1
 PLAN_WITHIN_S: Final = 60.0
+DRAIN_WITHIN_S: Final = 60.0
 
 
 async def transfer_leader(stage: Stage) -> None:
@@ -45,16 +48,32 @@ async def reshape(stage: Stage) -> None:
 async def _wish(stage: Stage, shards: Sequence[Any]) -> tuple[str, int]:
     """Asks for a reshape of whatever stands; what, and the plan. Raises Refused."""
     admin = stage.cluster.admin
-    nodes = {node.id for node in stage.cluster.nodes.values()}
-    shard = stage.chance.choice(shards)
-    held = sorted(replica.node for replica in shard.replicas)
-    free = sorted(nodes - set(held))
+    some_are_free = len(stage.cluster.nodes) > len(shards[0].replicas)
     # Merges twice as often as splits, so that shards do not pile up.
-    kinds = ["split", *(["merge"] * 2 if len(shards) > 1 else []), *(["move"] * 2 if free else [])]
+    kinds = ["split", *(["merge"] * 2 if len(shards) > 1 else []), *(["move"] * 2 if some_are_free else [])]
     kind = stage.chance.choice(kinds)
     if kind == "move":
-        return kind, await admin.move(shard.group, stage.chance.choice(held), stage.chance.choice(free))
+        moved = stage.chance.choice([await admin.placement_group(), *shards])
+        held = sorted(replica.node for replica in moved.replicas)
+        free = sorted({node.id for node in stage.cluster.nodes.values()} - set(held))
+        source, target = stage.chance.choice(held), stage.chance.choice(free)
+        return f"move of group {moved.group}", await admin.move(moved.group, source, target)
     if kind == "merge":
         at = stage.chance.randrange(len(shards) - 1)
         return kind, await admin.merge(shards[at].group, shards[at + 1].group)
-    return kind, await admin.split(shard.group)
+    return kind, await admin.split(stage.chance.choice(shards).group)
+
+
+async def drain(stage: Stage) -> None:
+    """Empties a node, where another one is free to take what it holds; it may take again at the end."""
+    admin = stage.cluster.admin
+    node = stage.cluster.nodes[stage.some(1)[0]]
+    before = len(await admin.groups_on(node.id))
+    await admin.drain(node.id, is_draining=True)
+    try:
+        async with asyncio.timeout(DRAIN_WITHIN_S):
+            while await admin.groups_on(node.id):
+                await asyncio.sleep(PAUSE_S)
+        stage.proof(f"node {node.id} held {before} replicas, and none after its drain")
+    finally:
+        await admin.drain(node.id, is_draining=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from holdfast_chaos.cli import command_of, root
+from holdfast_chaos.cli import command_of, nemeses_named, root
 from holdfast_chaos.record import Record
 from holdfast_chaos.record_file import RecordFile
 from holdfast_chaos.runner import Wish
@@ -148,6 +148,17 @@ def test_a_nemesis_that_does_not_exist_is_a_wrong_use(tmp_path):
 
     assert told.exit_code == 2
     assert "no nemesis 'kill-leder'" in told.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_drain_without_a_node_to_spare_is_a_wrong_use(tmp_path):
+    """Nobody could take what the node holds; `all` leaves it out there."""
+    told = CliRunner().invoke(root, ["run", "--nemesis", "drain", "--out", str(tmp_path / "run")])
+
+    assert told.exit_code == 2
+    assert "--nodes 4 or more" in told.output
+    assert "drain" not in nemeses_named("all", 3)
+    assert "drain" in nemeses_named("all", 5)
     assert not (tmp_path / "run").exists()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from holdfast_chaos.nemesis.known import NEMESES
+from holdfast_chaos.nemesis.known import NEEDS_A_SPARE, NEMESES
 from holdfast_chaos.runner import Wish, plan_of
 from holdfast_chaos.scenarios import SCENARIOS, wishes
 
@@ -11,8 +11,11 @@ TEN_MINUTES = Wish(seconds=600.0, seed=9)
 
 
 def test_all_has_every_nemesis():
-    """A nemesis that no part has is never run."""
+    """A nemesis that no part has is never run; what has no room on three nodes has it on five."""
     assert {name for part in SCENARIOS["all"] for name in part.nemeses} == set(NEMESES)
+    for nodes, left_out in ((3, NEEDS_A_SPARE), (5, set())):
+        run = [wish.nemeses for _, wish in wishes("all", TEN_MINUTES._replace(nodes=nodes))]
+        assert {name for names in run for name in names} == set(NEMESES) - left_out
 
 
 @pytest.mark.parametrize("scenario", sorted(SCENARIOS))
