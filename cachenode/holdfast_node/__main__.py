@@ -27,6 +27,7 @@ except ImportError:  # not on Windows; the stock loop serves, slower
 _FLAGS = {
     "join": "gRPC address of any node of the cluster to join",
     "address": "where gRPC listens, HOST:PORT",
+    "advertise": "where others reach it when it joins, HOST:PORT, if not where it listens",
     "http_address": "where HTTP listens, HOST:PORT",
     "data_dir": "the data directory",
     "zone": "failure domain of this node",

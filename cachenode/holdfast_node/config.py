@@ -86,6 +86,7 @@ class Config:
     join: str
     weight: int
     address: str
+    advertise: str
     http_address: str
     zone: str
     data_dir: Path
@@ -151,6 +152,7 @@ def from_mapping(raw: Mapping[str, Any]) -> Config:
         join=top["join"],
         weight=top["weight"],
         address=top["address"] or own.address,
+        advertise=top["advertise"] or own.address or top["address"],
         http_address=top["http_address"] or own.http,
         zone=top["zone"] or own.zone,
         data_dir=Path(top["data_dir"]).expanduser(),
@@ -352,6 +354,10 @@ def _check_nodes(nodes: tuple[NodeEntry, ...], own: int) -> NodeEntry:
 def _check_join(top: Mapping[str, Any], nodes: tuple[NodeEntry, ...], raw: Mapping[str, Any]) -> None:
     """What a node is told that is born with its cluster, and one that joins must not be told."""
     if not top["join"]:
+        if top["advertise"]:
+            raise ConfigError(
+                "advertise", "is of nodes that join: others reach this one at its nodes[].address"
+            )
         for key in ("cluster_id", "node"):
             if not top[key]:
                 raise ConfigError(key, f"is required: {_BY_NAME[key].text}")
@@ -391,6 +397,7 @@ def _check_whole(config: Config) -> None:
     if not str(config.data_dir) or str(config.data_dir) == ".":
         raise ConfigError("data_dir", "must name a directory")
     _check_loopback("address", config.address)
+    _check_loopback("advertise", config.advertise)
     if not config.http_address:
         raise ConfigError("http_address", "is required, here or as nodes[].http of this node")
     _check_loopback("http_address", config.http_address)

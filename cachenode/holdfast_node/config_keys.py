@@ -62,6 +62,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("data_dir", str, None, "Directory of the WAL, the snapshots and the node's identity."),
     Setting("address", str, "", "Where gRPC listens, HOST:PORT. Absent: this node's nodes[].address."),
+    Setting(
+        "advertise",
+        str,
+        "",
+        "Where others reach this node when it joins, HOST:PORT, if not where it listens: behind a forwarder."
+        " Of the nodes listed that is nodes[].address. Absent: address.",
+    ),
     Setting("http_address", str, "", "Where HTTP listens, HOST:PORT. Absent: this node's nodes[].http."),
     Setting("zone", str, "", "Failure domain of this node. Absent: this node's nodes[].zone."),
     Setting("init", bool, False, "Whether an empty data directory may be made into a new node."),

@@ -228,7 +228,7 @@ def _identify(
 
 def refuse_strangers(path: Path) -> None:
     """Raises DirectoryRefusedError when a directory that is no node's yet holds what no first start left."""
-    strangers = sorted(set(os.listdir(path)) - _HARMLESS) if path.exists() else []  # noqa: PTH208 names, not paths
+    strangers = sorted({entry.name for entry in path.iterdir()} - _HARMLESS) if path.exists() else []
     if strangers:
         raise DirectoryRefusedError(
             f"data directory {path} is not empty and not a node's: it holds {strangers[0]!r}"

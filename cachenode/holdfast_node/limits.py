@@ -112,6 +112,8 @@ EVENT_OVERHEAD_BYTES: Final = 128
 # Events that one entry may drop from history; more than one entry can add, so that lowering a bound is
 # worked off over entries instead of in one stall.
 HISTORY_TRIM_MAX: Final = 4 * ENTRY_KEYS_MAX
+# Events that an entry looks at after a split, which hands over those of all keys: about 0.5 ms.
+SIFTED_AN_ENTRY: Final = 2048
 # One value of the largest size may exceed it.
 CHUNK_BYTES_MAX: Final = 256 * KIB
 

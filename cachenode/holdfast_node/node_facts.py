@@ -52,15 +52,15 @@ class Node:
     def nodes(self) -> Sequence[NodeView]:
         offsets = self._clock_offsets()
         return [
-            self._own(offsets) if entry.id == self._config.node else self._other(entry, offsets)
+            self._own(entry, offsets) if entry.id == self._config.node else self._other(entry, offsets)
             for entry in self._core.book.nodes()
         ]
 
-    def _own(self, offsets: Mapping[int, int]) -> NodeView:
+    def _own(self, entry: NodeNews, offsets: Mapping[int, int]) -> NodeView:
         config = self._config
         return NodeView(
             id=config.node,
-            address=config.address,
+            address=entry.address,
             http=config.http_address,
             zone=config.zone,
             is_up=True,

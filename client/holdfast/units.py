@@ -80,8 +80,7 @@ ORDERED: Final = Units()
 
 def is_among(place: bytes, keys: KeyRange) -> bool:
     """Whether the key at a place of a hashed namespace is one of `keys`."""
-    key = place[HASH_BYTES:]
-    return key >= keys.start and (not keys.end or key < keys.end)
+    return place[HASH_BYTES:] in keys
 
 
 def unit_of(key: bytes, parts: int, separator: bytes) -> bytes:
@@ -107,4 +106,4 @@ def even_cuts(shards: int) -> tuple[bytes, ...]:
 
 
 def _cuts(places: KeyRange, cut: bytes) -> bool:
-    return places.start < cut and (not places.end or cut < places.end)
+    return cut in places and cut != places.start

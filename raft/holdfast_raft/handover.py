@@ -21,7 +21,7 @@ class Handover:
         self.asked = False  # the target was told to stand
 
     def __bool__(self) -> bool:
-        return self._done is not None
+        return self.under_way
 
     @property
     def under_way(self) -> bool:

@@ -198,8 +198,8 @@ class ProcessCluster:
     def endpoints(self) -> str:
         return ",".join(node.address for node in self.nodes.values())
 
-    def join(self, through: int = 1) -> NodeProcess:
-        """A new node joins through another; it is ready when this returns."""
+    def join(self, through: int = 1, listens_on: str = "") -> NodeProcess:
+        """A new node joins through another; it is ready when this returns. listens_on: a name of the host."""
         number = max(self.nodes) + 1
         self._joined[number] = tuple(f"127.0.0.1:{port}" for port in free_ports(2))
         place = self.home / f"node-{number}"
@@ -207,6 +207,14 @@ class ProcessCluster:
         address, http = self._joined[number]
         flags = ("--join", self.nodes[through].address, "--address", address, "--http-address", http)
         flags += ("--data-dir", str(place / "data"))
+        if listens_on:
+            flags = (
+                *flags,
+                "--address",
+                f"{listens_on}:{address.rpartition(':')[2]}",
+                "--advertise",
+                address,
+            )
         node = self.nodes[number] = NodeProcess(self, number, place / "config.toml", flags)
         node.start()
         eventually(node.is_ready, f"node {number} ready; its log:\n{node.log()}")

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from holdfast.v1 import placement_pb2 as pb
+from holdfast.v1 import placement_pb2_grpc
 
 from tests.integration.placement_calls import Placement
 from tests.integration.process_cluster import ProcessCluster, eventually, free_ports, running
@@ -40,6 +42,22 @@ def test_a_joined_node_is_who_it_was_when_it_starts_again(cluster: ProcessCluste
     placement.hear_of(joined.number)
 
     assert known(placement)[joined.number] == before[joined.number]
+    placement.close()
+
+
+def test_a_node_is_known_by_what_it_advertises(cluster: ProcessCluster) -> None:
+    """Not by where it listens: in lists, and for the others, who reach it there."""
+    placement = Placement(cluster)
+    joined = cluster.join(listens_on="localhost")
+    placement.hear_of(joined.number)
+
+    assert known(placement)[joined.number][0] == joined.address
+    assert joined.address.startswith("127.0.0.1:")
+    with grpc.insecure_channel(joined.address) as channel:
+        by_itself = (
+            placement_pb2_grpc.PlacementStub(channel).ListNodes(pb.ListNodesRequest(), timeout=5).nodes
+        )
+    assert {node.id: node.address for node in by_itself}[joined.number] == joined.address
     placement.close()
 
 

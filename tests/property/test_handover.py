@@ -10,7 +10,7 @@ import pytest
 from holdfast.errors import HoldfastError, Reason
 from holdfast.keys import KeyRange
 from holdfast_node import watch_hub
-from holdfast_node.cache import buckets, commands
+from holdfast_node.cache import buckets, commands, history
 from holdfast_node.cache.buckets import HEADER
 from holdfast_node.cache.commands import Run
 from holdfast_node.cache.history import Event
@@ -105,6 +105,31 @@ def test_a_part_does_what_the_model_of_its_range_does(
             assert part.next_deadline() == min(deadlines, default=None)
             assert told(part.events_after(0)) == [event[1:] for event in twin.events]
         assert (state.digest(), state.scan()) == (digest, reads)
+
+
+@given(LOGS, LOGS, CUTS, st.integers(0, 8))
+@SLOW
+def test_when_a_parts_events_go_depends_on_the_log_alone(
+    before: list[bytes], after: list[bytes], at: bytes, copied_at: int
+) -> None:
+    """Replicas that sifted by pieces, at once, or were copied in between drop the same ones at once."""
+    source = State(POLICY._replace(history_events=4))
+    for entry in before:
+        source.apply(entry)
+    seal(source)
+    for keys in (KeyRange(b"", at), KeyRange(at, b"")):
+        with mock.patch.object(history, "SIFTED_AN_ENTRY", 1):
+            lived, hasty = source.cut(*keys, 4), source.cut(*keys, 4)
+            hasty._space.history._sift_all()
+            copied = None
+            for number, entry in enumerate(after):
+                mine = within(keys, entry)
+                copied = copy_of(lived) if number == copied_at else copied
+                for part in filter(None, (lived, hasty, copied)):
+                    part.apply(mine)
+                    assert part.digest() == lived.digest()
+                    oldest = part.oldest_revision
+                    assert part.events_after(oldest) == lived.events_after(oldest)
 
 
 def small(make: Callable[[], State]) -> State:

@@ -7,23 +7,28 @@ A group's own line of revisions may have begun in an ancestor: after a split or 
 its source's numbers. A merge ends its sources' lines and begins a new one: the ended ones are kept as
 closed lines, each of which leads into a later one, at the revision with which that began.
 
+What a target takes over from a split holds the events of other keys too. They are sifted out by pieces, one
+an entry (inherited.py), so that nobody waits for it at the hand-over.
+
 Invariants: events of a line are ordered by revision and whole revisions are dropped, oldest first, so a
 watch that resumes at `oldest_revision` or later misses nothing and never sees half a revision. Closed lines
-are trimmed before the own one, in their order; `next` of a closed line always names a later one.
+are trimmed before the own one, in their order; `next` of a closed line always names a later one. What is
+dropped when depends on the log alone: while pieces are left, by entries, nothing is.
 Not here: who watches (watch_hub.py).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from holdfast.types import EventKind
 
 from holdfast_node.cache.buckets import HEADER, HEADER_BYTES
-from holdfast_node.limits import EVENT_OVERHEAD_BYTES, HISTORY_TRIM_MAX, LINEAGE_GROUPS_MAX
+from holdfast_node.cache.inherited import Change, Inherited, Piece
+from holdfast_node.limits import EVENT_OVERHEAD_BYTES, HISTORY_TRIM_MAX, LINEAGE_GROUPS_MAX, SIFTED_AN_ENTRY
 
 # Plain ints: an enum member's look-up costs on every write.
 PUT, DELETED, EXPIRED, EVICTED = map(
@@ -68,13 +73,6 @@ class Event(NamedTuple):
         return deadline
 
 
-# An event as it is kept: the fields of Event and what it counts for against history_bytes. A plain tuple,
-# which the garbage collector stops tracking (it never does so for named ones, and there may be a million).
-# The count stands in it because a hand-over adds up as many as history may hold, and looking at the three
-# objects that it is the length of takes three times as long as all the rest.
-Change = tuple[int, bytes, int, bytes | None, bytes | None, int]
-
-
 def change_of(kind: int, key: bytes, revision: int, record: bytes | None, previous: bytes | None) -> Change:
     """An event as it is kept."""
     count = EVENT_OVERHEAD_BYTES + len(key)
@@ -108,9 +106,12 @@ class Rest(NamedTuple):
 
 
 class ClosedLine:
-    """Events of a line that ended in a merge, and what they count for; else fields as in snapshot.proto."""
+    """Events of a line that ended in a merge, and what they count for; else fields as in snapshot.proto.
 
-    __slots__ = ("at", "byte_count", "events", "groups", "next", "oldest_revision", "revision")
+    inherited: older ones that are still to be sifted, and do not count yet.
+    """
+
+    __slots__ = ("at", "byte_count", "events", "groups", "inherited", "next", "oldest_revision", "revision")
 
     def __init__(
         self, groups: tuple[int, ...], oldest_revision: int, revision: int, next_line: int, at: int,
@@ -122,6 +123,7 @@ class ClosedLine:
         self.next = next_line
         self.at = at
         self.events = deque(events)
+        self.inherited: Inherited | None = None
         self.byte_count = byte_count
 
     def facts(self) -> tuple[tuple[int, ...], int, int, int, int]:
@@ -130,12 +132,21 @@ class ClosedLine:
 
 
 class History:
-    """Events after `oldest_revision`, and the closed lines that lead to them."""
+    """Events after `oldest_revision`, and the closed lines that lead to them.
 
-    __slots__ = ("byte_count", "closed", "closed_events", "events", "groups", "oldest_revision")
+    inherited: of the own line, as of a closed one.
+    """
+
+    __slots__ = (
+        "byte_count", "closed", "closed_events", "events", "groups", "inherited", "oldest_revision",
+        "sift_entries",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.events: deque[Change] = deque()
+        self.inherited: Inherited | None = None
+        # Until so many entries have passed, nothing is trimmed; each sifts a piece.
+        self.sift_entries = 0
         # Of all lines.
         self.byte_count = 0
         # Everything up to and with it is gone.
@@ -153,7 +164,7 @@ class History:
 
     @property
     def event_count(self) -> int:
-        """Events of all lines."""
+        """Events of all lines, without what is still to be sifted."""
         return len(self.events) + self.closed_events
 
     def add(self, event: Change) -> None:
@@ -173,6 +184,42 @@ class History:
         line.byte_count += event[5]
         self.closed_events += 1
         self.byte_count += event[5]
+
+    def sift(self) -> None:
+        """An entry's piece of what was taken over."""
+        self.sift_entries -= 1
+        left = SIFTED_AN_ENTRY
+        for line in self._lines():
+            if left and line.inherited is not None:
+                left = line.inherited.sift(left)
+                self._take_in(line)
+
+    def _sift_all(self) -> None:
+        """What is still to be sifted, at once. When things are trimmed is not changed by it."""
+        for line in self._lines():
+            if line.inherited is not None:
+                line.inherited.sift(len(line.inherited.rest))
+                self._take_in(line)
+
+    def _take_in(self, line: ClosedLine | History) -> None:
+        """What a line took over becomes its own, once it is sifted."""
+        inherited = line.inherited
+        if inherited is None or inherited.rest:
+            return
+        line.inherited = None
+        line.events.extendleft(reversed(inherited.kept))
+        self.byte_count += inherited.kept_bytes
+        if line is not self:
+            line.byte_count += inherited.kept_bytes
+            self.closed_events += len(inherited.kept)
+
+    def _lines(self) -> Iterator[ClosedLine | History]:
+        yield from self.closed
+        yield self
+
+    def pieces(self) -> list[list[Piece]]:
+        """The events of all lines as they are now, by line: 0 the own one. Looks at none of them."""
+        return [_pieces(self), *map(_pieces, self.closed)]
 
     def trim(self, events_max: int, bytes_max: int) -> None:
         """Drops whole revisions until the bounds hold, or HISTORY_TRIM_MAX events are gone."""
@@ -209,7 +256,7 @@ class History:
         """
         if revision < self.oldest_revision:
             raise CompactedError(self.oldest_revision)
-        return _after(self.events, revision)
+        return _after(self, revision)
 
     def resume(self, group: int, revision: int, own_group: int) -> int | Rest:
         """Where a watch at a point of this group or an ancestor goes on.
@@ -231,33 +278,50 @@ class History:
         if at < self.oldest_revision:
             raise CompactedError(self.oldest_revision)
         goes_on = self.closed[line.next - 1].groups[-1] if line.next else own_group
-        return Rest(line.groups[-1], _after(line.events, revision), line.revision, (goes_on, line.at))
+        return Rest(line.groups[-1], _after(line, revision), line.revision, (goes_on, line.at))
 
     def shed(self, count: int) -> int:
         """Lets go of so many events, when nobody uses these any more; how many were not there to go."""
-        for events in (self.events, *(line.events for line in self.closed)):
-            gone = min(count, len(events))
-            for _ in range(gone):
-                events.popleft()
-            count -= gone
+        for line in self._lines():
+            for events in (line.events, line.inherited.rest if line.inherited is not None else deque()):
+                gone = min(count, len(events))
+                for _ in range(gone):
+                    events.popleft()
+                count -= gone
         return count
 
     # ---- hand-over ------------------------------------------------------------------------------------
 
     def cut(self, start: bytes, end: bytes, source: int) -> History:
-        """The events of [start, end) for a target that goes on with the revisions of group `source`."""
+        """The events of [start, end) for a target that goes on with the revisions of group `source`.
+
+        Those of other keys are sifted out later.
+        """
+        self._sift_all()
         part = History()
         part.oldest_revision = self.oldest_revision
         part.groups = (*self.groups, source)
-        part.events, part.byte_count = _within(self.events, self._own_bytes(), start, end)
+        if not start and not end:
+            part.events, part.byte_count = self.events.copy(), self._own_bytes()
+            for line in self.closed:
+                part.add_closed(ClosedLine(*line.facts(), line.events, line.byte_count))
+            part._forget()
+            return part
+        part.inherited = Inherited(self.events.copy(), start, end)
         for line in self.closed:
-            part.add_closed(ClosedLine(*line.facts(), *_within(line.events, line.byte_count, start, end)))
+            taken = ClosedLine(*line.facts())
+            taken.inherited = Inherited(line.events.copy(), start, end)
+            part.add_closed(taken)
         part._forget()
+        left = sum(len(line.inherited.rest) for line in part._lines() if line.inherited is not None)
+        part.sift_entries = -(-left // SIFTED_AN_ENTRY)
         return part
 
     @staticmethod
     def joined(parts: Sequence[tuple[History, int, int]], revision: int) -> History:
         """A new line that begins at `revision`, for the target of (history, group, last revision) each."""
+        for history, _, _ in parts:
+            history._sift_all()
         whole = History()
         whole.oldest_revision = revision
         lines = sum(len(history.closed) for history, _, _ in parts)
@@ -303,9 +367,15 @@ class History:
                 self.add_closed(line)
 
 
-def _after(events: deque[Change], revision: int) -> list[Event]:
+def _newest_first(line: ClosedLine | History) -> Iterator[Change]:
+    yield from reversed(line.events)
+    if line.inherited is not None:
+        yield from reversed(line.inherited)
+
+
+def _after(line: ClosedLine | History, revision: int) -> list[Event]:
     found = []
-    for event in reversed(events):
+    for event in _newest_first(line):
         if event[2] <= revision:
             break
         found.append(event_of(event))
@@ -313,15 +383,6 @@ def _after(events: deque[Change], revision: int) -> list[Event]:
     return found
 
 
-def _within(events: deque[Change], held: int, start: bytes, end: bytes) -> tuple[deque[Change], int]:
-    """The events of [start, end) and what they count for; held: what all of them do."""
-    if not start and not end:
-        return events.copy(), held
-    # Of a split in two each part has but one bound, and this is most of what a hand-over takes.
-    if not end:
-        found = [event for event in events if event[1] >= start]
-    elif not start:
-        found = [event for event in events if event[1] < end]
-    else:
-        found = [event for event in events if start <= event[1] < end]
-    return deque(found), sum([event[5] for event in found])
+def _pieces(line: ClosedLine | History) -> list[Piece]:
+    found = [] if line.inherited is None else line.inherited.pieces()
+    return [*found, Piece(list(line.events), b"", b"")]

@@ -18,7 +18,8 @@ from google.protobuf.message import DecodeError as WireError
 
 from holdfast_node.cache.bucket import FROZEN, HEADER_BYTES, OWN
 from holdfast_node.cache.commands import policy_message, policy_of, seal_message, seal_of
-from holdfast_node.cache.history import Change, ClosedLine, change_of
+from holdfast_node.cache.history import ClosedLine, change_of
+from holdfast_node.cache.inherited import Piece
 from holdfast_node.cache.keyspace import Keyspace
 from holdfast_node.cache.policy import Policy
 from holdfast_node.cache.results import OpResult, TxnOutcome
@@ -28,6 +29,8 @@ from holdfast_node.limits import CHUNK_BYTES_MAX
 from holdfast_node.v1 import snapshot_pb2 as pb
 
 FORMAT = 2
+SIFTING_FORMAT = 3
+"""Of a state that still sifts what it took over: a program that does not know it would trim too early."""
 # Bounds of one step's work when what it holds is small.
 _APPLIED_PER_CHUNK = 1000
 _EVENTS_PER_CHUNK = 1000
@@ -64,8 +67,10 @@ class Image:
         ]
         for session in self._sessions:
             session.shared = session.shared or FROZEN
+        self.sift_entries = space.history.sift_entries
         # By line: 0 the own one.
-        self._events = [list(space.history.events), *(list(line.events) for line in space.history.closed)]
+        self._events = space.history.pieces()
+        self._event_count = 0
 
     def release(self) -> None:
         """Ends the freeze. Idempotent."""
@@ -93,7 +98,7 @@ class Image:
             bytes=self.byte_count,
             sessions=len(self._applied),
             applied=sum(len(applied) for *_, applied in self._applied),
-            events=sum(map(len, self._events)),
+            events=self._event_count,
             sha256=seal.digest(),
         )
         yield pb.Chunk(tail=tail).SerializeToString()
@@ -107,12 +112,13 @@ class Image:
 
     def _head(self) -> pb.Head:
         head = pb.Head(
-            format=FORMAT,
+            format=SIFTING_FORMAT if self.sift_entries else FORMAT,
             revision=self.revision,
             stamp_ms=self.stamp_ms,
             policy=policy_message(self.policy),
             hand=self.hand,
             oldest_revision=self.oldest_revision,
+            sift_entries=self.sift_entries,
             floor=self.floor,
             ancestors=self.ancestors,
         )
@@ -141,10 +147,12 @@ class Image:
             yield pb.Chunk(sessions=part)
 
     def _event_chunks(self) -> Iterator[pb.Chunk]:
+        self._event_count = 0
         own, *closed = self._events or [[]]
-        for number, events in enumerate(closed, 1):
-            yield from _event_chunks(number, events)
-        yield from _event_chunks(0, own)
+        for number, pieces in (*enumerate(closed, 1), (0, own)):
+            for chunk in _event_chunks(number, pieces):
+                self._event_count += len(chunk.events.events)
+                yield chunk
 
     def digest_steps(self) -> Iterator[str]:
         """Works out the digest a bucket at a time; the last item is the digest, those before are ''.
@@ -154,7 +162,7 @@ class Image:
         """
         facts = (
             self.revision, self.stamp_ms, tuple(map(int, self.policy)), self.hand, self.oldest_revision,
-            self.sealed, self.floor, self.ancestors, self._closed,
+            self.sealed, self.floor, self.ancestors, self._closed, self.sift_entries,
         )  # fmt: skip
         digest = hashlib.sha256(repr(facts).encode())
         for records in self._records:
@@ -190,16 +198,19 @@ def _record_chunks(records: dict[bytes, bytes]) -> Iterator[pb.Chunk]:
         yield pb.Chunk(records=part)
 
 
-def _event_chunks(line: int, events: list[Change]) -> Iterator[pb.Chunk]:
-    """One line's events."""
-    part, size = pb.Events(line=line), 0
-    for event in events:
-        kind, key, revision, record, previous, count = event
-        if part.events and (size + count > CHUNK_BYTES_MAX or len(part.events) >= _EVENTS_PER_CHUNK):
-            yield pb.Chunk(events=part)
-            part, size = pb.Events(line=line), 0
-        part.events.add(kind=kind, key=key, revision=revision, record=record, previous=previous)
-        size += count
+def _event_chunks(line: int, pieces: list[Piece]) -> Iterator[pb.Chunk]:
+    """One line's events. A chunk may be empty, when many were looked at in vain."""
+    part, size, looked = pb.Events(line=line), 0, 0
+    for piece in pieces:
+        for event in piece.events:
+            kind, key, revision, record, previous, count = event
+            if looked >= _EVENTS_PER_CHUNK or (part.events and size + count > CHUNK_BYTES_MAX):
+                yield pb.Chunk(events=part)
+                part, size, looked = pb.Events(line=line), 0, 0
+            looked += 1
+            if piece.means(key):
+                part.events.add(kind=kind, key=key, revision=revision, record=record, previous=previous)
+                size += count
     if part.events:
         yield pb.Chunk(events=part)
 
@@ -296,14 +307,17 @@ class Builder:
             raise ValueError("an unknown part: a newer program made it")
 
     def _take_head(self, head: pb.Head) -> None:
-        if head.format != FORMAT:
-            raise ValueError(f"format {head.format} is not known, this program reads {FORMAT}")
+        if head.format not in (FORMAT, SIFTING_FORMAT):
+            raise ValueError(
+                f"format {head.format} is not known, this program reads {FORMAT}, {SIFTING_FORMAT}"
+            )
         space = self.space
         space.policy = policy_of(head.policy)
         space.revision = head.revision
         space.stamp_ms = head.stamp_ms
         space.hand = head.hand
         space.history.oldest_revision = head.oldest_revision
+        space.history.sift_entries = head.sift_entries
         space.history.groups = tuple(head.ancestors)
         for line in head.closed:
             if not line.groups or 0 < line.next <= len(space.history.closed) + 1:

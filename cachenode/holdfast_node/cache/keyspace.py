@@ -15,7 +15,8 @@ from collections.abc import Iterable
 
 from holdfast_node.cache.buckets import Buckets
 from holdfast_node.cache.expiry import Deadlines
-from holdfast_node.cache.history import EVICTED, EXPIRED, Change, History, change_of
+from holdfast_node.cache.history import EVICTED, EXPIRED, History, change_of
+from holdfast_node.cache.inherited import Change
 from holdfast_node.cache.policy import Policy
 from holdfast_node.limits import EVICT_KEYS_MAX, EVICT_LOOKS_MAX
 
@@ -63,7 +64,9 @@ class Keyspace:
     def end_entry(self) -> None:
         """Brings history back into its bounds."""
         history, policy = self.history, self.policy
-        if (
+        if history.sift_entries:
+            history.sift()
+        elif (
             len(history.events) + history.closed_events > policy.history_events
             or history.byte_count > policy.history_bytes
         ):

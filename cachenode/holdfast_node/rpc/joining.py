@@ -81,7 +81,7 @@ def _has_news(path: Path) -> bool:
 
 async def _ask(config: Config, incarnation: int) -> pb.JoinClusterResponse:
     request = pb.JoinClusterRequest(
-        address=config.address,
+        address=config.advertise,
         http=config.http_address,
         zone=config.zone,
         weight=config.weight,

@@ -75,6 +75,7 @@ class Head(_message.Message):
     FLOOR_FIELD_NUMBER: _builtins.int
     ANCESTORS_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    SIFT_ENTRIES_FIELD_NUMBER: _builtins.int
     format: _builtins.int
     """Version of everything that follows. A reader that does not know it refuses the snapshot."""
     revision: _builtins.int
@@ -86,6 +87,8 @@ class Head(_message.Message):
     """Watches may start from this revision or a later one."""
     floor: _builtins.int
     """The highest plan that was aborted here."""
+    sift_entries: _builtins.int
+    """So many entries more nothing of history is dropped: it was taken over from a split."""
     @_builtins.property
     def policy(self) -> _command_pb2.Policy: ...
     @_builtins.property
@@ -113,10 +116,11 @@ class Head(_message.Message):
         floor: _builtins.int = ...,
         ancestors: _abc.Iterable[_builtins.int] | None = ...,
         closed: _abc.Iterable[Global___ClosedLine] | None = ...,
+        sift_entries: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "sealed", b"sealed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "closed", b"closed", "floor", b"floor", "format", b"format", "hand", b"hand", "oldest_revision", b"oldest_revision", "policy", b"policy", "revision", b"revision", "sealed", b"sealed", "stamp_ms", b"stamp_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "closed", b"closed", "floor", b"floor", "format", b"format", "hand", b"hand", "oldest_revision", b"oldest_revision", "policy", b"policy", "revision", b"revision", "sealed", b"sealed", "sift_entries", b"sift_entries", "stamp_ms", b"stamp_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

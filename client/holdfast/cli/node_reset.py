@@ -63,7 +63,10 @@ def reset(call: Call, folder: Path, yes: bool, dry_run: bool) -> None:
                 f"{folder} is in use by pid {lock.read().strip()}: stop the node first"
             ) from None
         if not dry_run:
-            os.rename(folder, aside)  # noqa: PTH104 the lock is held on the folder's own file
+            try:
+                os.rename(folder, aside)  # noqa: PTH104 the lock is held on the folder's own file
+            except OSError as problem:
+                raise FailedError(f"{folder} cannot become {aside}: {problem.strerror}") from None
     if call.is_json:
         print_json({"data": str(folder), "aside": str(aside), "dry_run": dry_run})
     else:

@@ -33,6 +33,7 @@ def register(root: click.Group) -> None:
 @click.option("--init", is_flag=True, help="Make an empty data directory into a new node. First start only.")
 @click.option("--join", metavar="ADDRESS", help="Join the cluster of which this is any node, HOST:PORT.")
 @click.option("--address", metavar="ADDRESS", help="Where this node serves gRPC, HOST:PORT.")
+@click.option("--advertise", metavar="ADDRESS", help="Where others reach it, if not there: with --join.")
 @click.option("--http", metavar="ADDRESS", help="Where it serves /metrics /healthz /readyz, HOST:PORT.")
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Its data directory.")
 @click.option("--zone", help="Its failure domain.")
@@ -40,8 +41,8 @@ def register(root: click.Group) -> None:
     "--weight", type=click.IntRange(0, 10_000), help="Its share of the load, against 100 of others."
 )
 def serve(
-    file: Path | None, init: bool, join: str | None, address: str | None, http: str | None,
-    data: Path | None, zone: str | None, weight: int | None,
+    file: Path | None, init: bool, join: str | None, address: str | None, advertise: str | None,
+    http: str | None, data: Path | None, zone: str | None, weight: int | None,
 ) -> None:  # fmt: skip
     """Runs one node until SIGTERM or Ctrl-C.
 
@@ -55,8 +56,8 @@ def serve(
     except ModuleNotFoundError as problem:
         raise FailedError(f"{problem.name} is not installed: pip install 'holdfast[cli,server]'") from None
     given = {
-        "--config": file, "--join": join, "--address": address, "--http-address": http, "--data-dir": data,
-        "--zone": zone, "--weight": weight,
+        "--config": file, "--join": join, "--address": address, "--advertise": advertise,
+        "--http-address": http, "--data-dir": data, "--zone": zone, "--weight": weight,
     }  # fmt: skip
     arguments = [text for name, value in given.items() if value is not None for text in (name, str(value))]
     sys.exit(main([*arguments, *(["--init"] if init else [])]))

@@ -211,6 +211,7 @@ def test_a_node_that_joins_is_told_only_where() -> None:
         ({"http_address": ""}, "http_address"),
         ({"join": "prod.example.com:7400"}, "join"),
         ({"join": "nowhere"}, "join"),
+        ({"advertise": "10.0.0.1:7400"}, "advertise"),
         ({"weight": 10_001}, "weight"),
         ({"cluster_id": "-"}, "cluster_id"),
     ],
@@ -218,6 +219,14 @@ def test_a_node_that_joins_is_told_only_where() -> None:
 def test_what_a_node_that_joins_must_not_say_is_refused(change: dict[str, object], key: str) -> None:
     """By the key that is wrong."""
     assert refusal({**JOIN, **change}).key == key
+
+
+def test_others_reach_a_node_that_joins_where_it_says() -> None:
+    """Where it listens, unless something stands in front of it. Of a node listed the list says it."""
+    assert from_mapping(JOIN).advertise == "127.0.0.1:7404"
+    assert from_mapping({**JOIN, "advertise": "127.0.0.1:9"}).advertise == "127.0.0.1:9"
+    assert from_mapping({**BASE, "address": "127.0.0.1:9"}).advertise == "127.0.0.1:7401"
+    assert refusal({**BASE, "advertise": "127.0.0.1:9"}).key == "advertise"
 
 
 def test_the_placement_group_is_on_the_lowest_ids() -> None:

@@ -209,6 +209,7 @@ GOLDEN_FIELDS: dict[str, tuple[int, int]] = {
     "Head.floor": (8, 4),
     "Head.ancestors": (9, 4),
     "Head.closed": (10, 11),
+    "Head.sift_entries": (11, 13),
     "Sealed.seal": (1, 11),
     "Sealed.index": (2, 4),
     "Sealed.term": (3, 4),

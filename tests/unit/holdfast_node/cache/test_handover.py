@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from holdfast.errors import Reason
 from holdfast_node import limits
-from holdfast_node.cache import commands
+from holdfast_node.cache import commands, history
 from holdfast_node.cache.policy import Policy
 from holdfast_node.cache.seal import Seal, Target
 from holdfast_node.cache.state import CompactedError, Event, Rest, State
@@ -114,9 +114,38 @@ def test_history_is_cut_with_the_keys() -> None:
     state = sealed(filled(b"a", b"x", b"b", b"y"))
     part = state.cut(b"", b"m", 4)
     assert revisions(part.events_after(0)) == [(b"a", 1), (b"b", 3)]
-    assert part.stats()["history_bytes"] == state.stats()["history_bytes"] // 2
     assert part.resume(4, 3, 8) == 3
     assert part.resume(8, 3, 8) == 3
+
+
+def test_other_keys_events_are_sifted_out_a_piece_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hand-over looks at none of them; nothing is trimmed until all were looked at."""
+    monkeypatch.setattr(history, "SIFTED_AN_ENTRY", 3)
+    state = sealed(filled(b"a", b"x", b"b", b"y"))
+    part = state.cut(b"", b"m", 4)
+    assert part.stats()["history_bytes"] == 0
+    apply(part, operation("put", b"c", 9))
+    assert part.stats()["history_events"] == 1
+    apply(part, operation("put", b"d", 10))
+    assert part.stats()["history_events"] == 4
+    events = revisions(part.events_after(0))
+    assert events == [(b"a", 1), (b"b", 3), (b"c", 5), (b"d", 6)]
+
+
+def test_what_is_not_sifted_yet_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that is split or merged right away keeps every event of its keys."""
+    monkeypatch.setattr(history, "SIFTED_AN_ENTRY", 1)
+    state = sealed(filled(b"a", b"x", b"b", b"y"))
+    left, right = sealed(state.cut(b"", b"m", 4), plan=8), sealed(state.cut(b"m", b"", 4), plan=8)
+    again = left.cut(b"", b"b", 5)
+    whole = State.joined([left, right], [5, 6], Policy())
+
+    assert revisions(again.events_after(0)) == [(b"a", 1)]
+    rests = [whole.resume(group, 0, 9) for group in (5, 6)]
+    assert [revisions(rest.events) for rest in rests if isinstance(rest, Rest)] == [
+        [(b"a", 1), (b"b", 3)],
+        [(b"x", 2), (b"y", 4)],
+    ]
 
 
 # ---- join ------------------------------------------------------------------------------------------------

@@ -101,9 +101,9 @@ def chunks_of(state: State) -> list[bytes]:
 
 def test_a_snapshot_of_another_format_is_refused() -> None:
     """A reader that does not know the format says so instead of guessing."""
-    for unknown in (1, 3):
+    for unknown in (1, 4):
         head = pb.Chunk(head=pb.Head(format=unknown))
-        refused([head.SerializeToString()], f"format {unknown} is not known, this program reads 2")
+        refused([head.SerializeToString()], f"format {unknown} is not known, this program reads 2, 3")
     refused([b""], "first chunk")
     refused([b"\xff"], "chunk refused")
 
