@@ -54,27 +54,22 @@ RESHAPES = Mix("register", "reshape,kill-one,isolate-leader,pause-leader", SPARE
 RESHAPES_POWER = Mix("append", "reshape,power-loss,kill-one", SPARE)
 RESHAPES_RETRIES = Mix("counter", "reshape,reset,kill-leader", SPARE)
 
-MIXES = {
-    **{name: POWER for name in (
-        "ack-before-sync", "leader-counts-unsynced", "durable-by-index", "vote-before-sync", "vote-not-persisted",
-        "no-fsync", "tail-acked-unsynced",
-    )},
-    **{name: POINTS for name in ("base-before-snapshot-durable", "snapshot-name-unsynced", "snapshot-off-by-one")},
-    **{name: SNAPSHOTS for name in ("d6", "d13")},
-    "empty-replica-votes": DISKS,
-    **{name: READS for name in (
-        "read-without-barrier", "nonce-reused", "read-joins-running-round", "bounded-age-from-arrival",
-        "age-by-leaders-clock",
-    )},
-    **{name: SESSIONS for name in ("session-token-ignored", "own-write-unseen")},
-    **{name: RETRIES for name in (
-        "dedupe-off", "dedupe-by-frame", "mark-ignored", "session-forgotten-early", "callback-applies-twice",
-    )},
-    **{name: CLOCKS for name in ("expiry-by-local-clock", "clocks-against-own")},
-    **{bug.name: RESHAPES for bug in RESHAPE_BUGS},
-    **{name: RESHAPES_POWER for name in ("start-without-state", "sources-dropped-early")},
-    "retries-not-carried": RESHAPES_RETRIES,
-}  # fmt: skip
+MEET: list[tuple[Mix, str]] = [
+    (POWER, "ack-before-sync leader-counts-unsynced durable-by-index vote-before-sync vote-not-persisted"),
+    (POWER, "no-fsync tail-acked-unsynced"),
+    (POINTS, "base-before-snapshot-durable snapshot-name-unsynced snapshot-off-by-one"),
+    (SNAPSHOTS, "d6 d13"),
+    (DISKS, "empty-replica-votes"),
+    (READS, "read-without-barrier nonce-reused read-joins-running-round"),
+    (READS, "bounded-age-from-arrival age-by-leaders-clock"),
+    (SESSIONS, "session-token-ignored own-write-unseen"),
+    (RETRIES, "dedupe-off dedupe-by-frame mark-ignored session-forgotten-early callback-applies-twice"),
+    (CLOCKS, "expiry-by-local-clock clocks-against-own"),
+    (RESHAPES, " ".join(bug.name for bug in RESHAPE_BUGS)),
+    (RESHAPES_POWER, "start-without-state sources-dropped-early"),
+    (RESHAPES_RETRIES, "retries-not-carried"),
+]
+MIXES = {name: mix for mix, names in MEET for name in names.split()}
 """What is not named here meets LOG."""
 
 
@@ -93,11 +88,12 @@ def run(mix: Mix, seed: int, folder: Path, bug: str = "") -> int:
     """One run; its exit status."""
     program = f"tests.planted {bug} {NODE}" if bug else NODE
     command = [
-        *(sys.executable, "-m", "holdfast_chaos", "run", "--workload", mix.workload, "--nemesis", mix.nemeses),
+        *(sys.executable, "-m", "holdfast_chaos", "run"),
+        *("--workload", mix.workload, "--nemesis", mix.nemeses, *mix.more),
         *("--time", str(RUN_S), "--interval", "2", "--seed", str(seed), "--program", program),
-        *("--rate-min", "10", "--recovery-ms", "20000", "--out", str(folder), *mix.more),
-    ]  # fmt: skip
-    return subprocess.run(command, check=False, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        *("--rate-min", "10", "--recovery-ms", "20000", "--out", str(folder)),
+    ]
+    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True).returncode
 
 
 def broken(folder: Path) -> list[str]:
@@ -127,7 +123,9 @@ def hunt(name: str, seconds: float, keep: Path | None) -> Hunted:
             took, rules = time.monotonic() - begun, broken(folder)
             command = json.loads((folder / "record.jsonl").open().readline()).get("command", "")
             if keep is not None:
-                shutil.copytree(folder, keep / name, ignore=shutil.ignore_patterns("nodes"), dirs_exist_ok=True)
+                shutil.copytree(
+                    folder, keep / name, ignore=shutil.ignore_patterns("nodes"), dirs_exist_ok=True
+                )
             without = Path(home, "without")
             clean = "valid" if run(mix, seed, without) == 0 else ", ".join(broken(without)) or "not judged"
             return Hunted(name, round(took, 1), seed, rules, command, clean)

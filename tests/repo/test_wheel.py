@@ -32,7 +32,7 @@ VARIABLES = {"HOLDFAST_ENDPOINTS"}
 # by whoever has seen that no value of it within its bounds weakens a rule of the guard, WAL or reads.
 JUDGED = {
     "cluster_id", "node", "join", "weight",
-    "data_dir", "address", "http_address", "zone", "init", "log_level", "log_format",
+    "data_dir", "address", "advertise", "http_address", "zone", "init", "log_level", "log_format",
     "raft.election_min_ms", "raft.election_max_ms", "raft.heartbeat_ms",
     "wal.segment_bytes", "wal.total_bytes_max",
     "nodes[].id", "nodes[].address", "nodes[].http", "nodes[].zone",
@@ -40,7 +40,7 @@ JUDGED = {
     "namespaces[].splits",
 }  # fmt: skip
 FLAGS = {
-    "-h", "--help", "--config", "--init", "--join", "--address", "--http-address", "--data-dir", "--zone",
+    "-h", "--help", "--config", "--init", "--join", "--address", "--advertise", "--http-address", "--data-dir", "--zone",
     "--weight",
 }  # fmt: skip
 

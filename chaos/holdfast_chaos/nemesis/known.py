@@ -43,7 +43,9 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "drain": placing.drain,
     "client-crash": clients.crash,
 }
-MOVES_SHARDS: Final = frozenset({"reshape", "drain", "wiped-disk", "torn-tail", "bit-flip-wal", "bit-flip-snapshot"})
+MOVES_SHARDS: Final = frozenset(
+    {"reshape", "drain", "wiped-disk", "torn-tail", "bit-flip-wal", "bit-flip-snapshot"}
+)
 """After these a key's group may be another."""
 REPLICAS: Final = 3
 """Of every shard."""

@@ -72,7 +72,7 @@ async def drain(stage: Stage) -> None:
     await admin.drain(node.id, is_draining=True)
     try:
         async with asyncio.timeout(DRAIN_WITHIN_S):
-            while await admin.groups_on(node.id):
+            while await admin.groups_on(node.id):  # noqa: ASYNC110 another process's state
                 await asyncio.sleep(PAUSE_S)
         stage.proof(f"node {node.id} held {before} replicas, and none after its drain")
     finally:

@@ -30,10 +30,11 @@ def test_a_node_listens_behind_its_gate(tmp_path: Path) -> None:
 
 
 def test_a_node_that_joins_asks_through_a_gate(tmp_path: Path) -> None:
-    """And serves where it is told to."""
+    """And is known by its own, behind which it listens."""
     first, second = places(tmp_path, 2)
     file = tmp_path / "config.toml"
-    file.write_text(joining(second, first, SETTINGS, listens_at=second.known_as))
+    file.write_text(joining(second, first, SETTINGS))
     config = load(file)
 
-    assert (config.join, config.address) == (first.known_as, second.known_as)
+    assert (config.join, config.advertise) == (first.known_as, second.known_as)
+    assert config.address == second.address
