@@ -40,8 +40,8 @@ JUDGED = {
     "namespaces[].splits",
 }  # fmt: skip
 FLAGS = {
-    "-h", "--help", "--config", "--init", "--join", "--address", "--advertise", "--http-address", "--data-dir",
-    "--zone", "--weight",
+    "-h", "--help", "--config", "--init", "--join", "--address", "--advertise", "--http-address",
+    "--data-dir", "--zone", "--weight",
 }  # fmt: skip
 
 
