@@ -62,7 +62,9 @@ async def settle(config: Config) -> tuple[Config, Joined | None]:
             f" {config.join} says node {answer.node} of cluster {answer.cluster_id!r}"
         )
     nodes = tuple(NodeNews(node.id, node.address, node.http, node.zone) for node in answer.nodes)
-    news = MapNews(convert.map_of(answer.map), nodes, tuple(replica.node for replica in answer.placement))
+    placement = tuple(replica.node for replica in answer.placement)
+    map_ = convert.map_of(answer.map)
+    news = MapNews(map_, nodes, placement, placement_group=answer.placement_group)
     log.info("node.joined cluster=%s node=%d", answer.cluster_id, answer.node)
     return (
         dataclasses.replace(config, cluster_id=answer.cluster_id, node=answer.node),

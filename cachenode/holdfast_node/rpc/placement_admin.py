@@ -274,6 +274,7 @@ class PlacementAdmin:
                 convert.replica_message(replica)
                 for replica in self._core.book.replicas_of(state.placement.replicas)
             ),
+            placement_group=news.placement_group,
         )
 
     async def _add_node(self, leading: Leading, request: Any) -> Any:

@@ -924,9 +924,12 @@ class JoinClusterResponse(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     MAP_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
+    PLACEMENT_GROUP_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node: _builtins.int
     """The id it has from now on."""
+    placement_group: _builtins.int
+    """Its id."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
         """Every node of the cluster, itself included."""
@@ -945,10 +948,11 @@ class JoinClusterResponse(_message.Message):
         nodes: _abc.Iterable[Global___Node] | None = ...,
         map: _cache_pb2.ShardMap | None = ...,
         placement: _abc.Iterable[_types_pb2.Replica] | None = ...,
+        placement_group: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "map", b"map", "node", b"node", "nodes", b"nodes", "placement", b"placement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "map", b"map", "node", b"node", "nodes", b"nodes", "placement", b"placement", "placement_group", b"placement_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,6 +42,7 @@ class Cluster:
             nodes=[pb.Node(id=1, address=self.address), pb.Node(id=self.node, address=request.address)],
             map={"epoch": 3, "shards": [types.Shard(namespace="default", group=2, epoch=1)]},
             placement=[types.Replica(node=1, address=self.address)],
+            placement_group=9,
         )
 
     @asynccontextmanager
@@ -123,7 +124,7 @@ def test_a_new_node_is_given_its_id(tmp_path: Path) -> None:
     assert (settled.cluster_id, settled.node) == ("prod", 4)
     assert joined.incarnation == asked.incarnation != 0
     assert [node.id for node in joined.news.nodes] == [1, 4]
-    assert (joined.news.map.epoch, joined.news.placement) == (3, (1,))
+    assert (joined.news.map.epoch, joined.news.placement, joined.news.placement_group) == (3, (1,), 9)
     assert not (tmp_path / "d").exists(), "nothing is made before it is known who it is"
 
 

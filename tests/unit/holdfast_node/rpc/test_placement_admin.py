@@ -144,6 +144,7 @@ def test_nodes_come_and_go(tmp_path: Path) -> None:
         assert (joined.cluster_id, joined.node) == ("test", added.id)
         assert [node.id for node in joined.nodes] == [1, added.id]
         assert [replica.node for replica in joined.placement] == [1]
+        assert joined.placement_group == 1
         assert joined.map.epoch == (await stub.GetMap(pb.GetMapRequest())).map.epoch
         again = await stub.JoinCluster(pb.JoinClusterRequest(address=address, incarnation=5))
         assert again.node == added.id, "an answer that was lost has not made another"
