@@ -49,6 +49,7 @@ from holdfast_raft.messages import (
     Here,
     IndexReply,
     IndexRequest,
+    MatchNotice,
     Payload,
     PreVote,
     PreVoteReply,
@@ -402,6 +403,8 @@ class Group:
         elif isinstance(body, TimeoutNow):
             if sender == self.leader:
                 self._candidacy.campaign(transfer=True)
+        elif isinstance(body, MatchNotice):
+            self._take_match_notice(body.index)
         elif isinstance(body, SnapshotReply) and self.leadership is not None:
             self.leadership.heard(sender, self._node.clock.monotonic())
             self._replication.take_snapshot_reply(sender, body)
@@ -653,7 +656,20 @@ class Group:
         if self.leadership is None:
             return
         self.leadership.heard(sender, self._node.clock.monotonic())
-        self.leadership.followers[sender].replied(reply)
+        follower = self.leadership.followers[sender]
+        if follower.has_lost(reply):
+            self._send(sender, MatchNotice(follower.match))
+        follower.replied(reply)
+
+    def _take_match_notice(self, index: int) -> None:
+        """What was confirmed is to be there; a log that ends before has lost what was synced."""
+        last = self.journal.last_index
+        if last < index:
+            self.stop(
+                f"its disk has lost what was synced: it has confirmed entries up to {index}, and its log ends"
+                f" at {last}. Restore the disk, or run `holdfast node reset` and let the node join again: the"
+                " other replicas have the entries"
+            )
 
     def _apply(self) -> None:
         """Applies committed entries, a bounded piece a turn."""

@@ -107,6 +107,12 @@ class Gone(NamedTuple):
     """The group is retired at the sender."""
 
 
+class MatchNotice(NamedTuple):
+    """A leader: the receiver has confirmed, in this term, that all up to `index` is durable there."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+
+
 class Here(NamedTuple):
     """The sender's replica exists now: whoever waits for a majority of them need wait no longer."""
 
@@ -175,6 +181,7 @@ GroupMessage = (
     | PreVote
     | PreVoteReply
     | TermNotice
+    | MatchNotice
     | TimeoutNow
     | SnapshotChunk
     | SnapshotReply

@@ -80,6 +80,10 @@ def _write_snapshot_reply(wire: pb.Message, body: m.SnapshotReply) -> None:
     reply.index, reply.number, reply.installed, reply.refused = body
 
 
+def _write_match_notice(wire: Any, notice: m.MatchNotice) -> None:
+    wire.match_notice.index = notice.index
+
+
 def _write_index_request(wire: pb.Message, body: m.IndexRequest) -> None:
     wire.index_request.request = body.request
 
@@ -162,6 +166,7 @@ _WRITERS: dict[type, Callable[[pb.Message, Any], None]] = {
     m.PreVote: _write_pre_vote,
     m.PreVoteReply: _write_pre_vote_reply,
     m.TermNotice: lambda wire, _: wire.term_notice.SetInParent(),
+    m.MatchNotice: _write_match_notice,
     m.TimeoutNow: lambda wire, _: wire.timeout_now.SetInParent(),
     m.SnapshotChunk: _write_snapshot_chunk,
     m.SnapshotReply: _write_snapshot_reply,
@@ -267,6 +272,7 @@ _GROUP_READERS: dict[str, Callable[[Any], m.GroupMessage]] = {
     "pre_vote": lambda w: m.PreVote(w.next_term, w.last_index, w.last_term),
     "pre_vote_reply": lambda w: m.PreVoteReply(w.next_term, w.granted),
     "term_notice": lambda _: m.TermNotice(),
+    "match_notice": lambda w: m.MatchNotice(w.index),
     "timeout_now": lambda _: m.TimeoutNow(),
     "snapshot_chunk": _read_snapshot_chunk,
     "snapshot_reply": lambda w: m.SnapshotReply(w.index, w.number, w.installed, w.refused),

@@ -87,6 +87,12 @@ class Progress:
         self._in_flight.append((last_index, size_bytes))
         self._in_flight_bytes += size_bytes
 
+    def has_lost(self, reply: AppendReply) -> bool:
+        """Whether the follower's log may end before what it has confirmed. It knows for certain: a reply may
+        have been overtaken.
+        """
+        return not reply.matched and self.phase is Phase.PROBE and reply.index < self.match
+
     def replied(self, reply: AppendReply) -> bool:
         """Takes a reply of this term; whether match rose."""
         if not reply.matched and self.phase is Phase.REPLICATE and reply.index < self.match:

@@ -4,6 +4,10 @@ A node that finds damage must refuse to start, or repair it; it must not serve f
 did is the proof's text. One that refused is reset as an operator would (`holdfast node reset`), joins as a
 new node, and gets the old one's replicas by moves.
 
+A torn tail may take what was synced together with the WAL's marks of it, which a node cannot know by itself:
+it serves what it has, and stops once the leader, to which it had confirmed more, tells it so. It is replaced
+like one that refused.
+
 That damage was not served is judged by all the other checkers: digests, values, linearizability.
 """
 
@@ -29,6 +33,11 @@ REFUSED: Final = 1
 """Exit status of a node that does not start."""
 FLIPS: Final = 3
 TAIL_BYTES: Final = 4096
+_WORDS: Final = {
+    "refused": "refused to start",
+    "repaired": "repaired it, or what was changed no longer counted",
+    "lost": "was told that it has lost what was synced",
+}
 
 
 def wal_files(node: NodeProcess) -> list[Path]:
@@ -110,15 +119,20 @@ async def wiped(stage: Stage) -> None:
 
 async def _damaged(stage: Stage, what: str, node: NodeProcess | None = None) -> None:
     node = node or victim(stage)
+    had = await _indices(stage.cluster, node)
     node.kill()
     said = await asyncio.to_thread(_damage, node, what, stage.chance)
     await stage.over()
     node.start()
-    if await _refuses(node):
-        stage.proof(f"{said}: node {node.number} refused to start")
+    told = await _outcome(stage.cluster, node, had)
+    stage.proof(f"{said}: node {node.number} {_WORDS[told]}")
+    if told != "repaired":
         await replaced(stage, node)
-    else:
-        stage.proof(f"{said}: node {node.number} repaired it, or what was changed no longer counted")
+
+
+async def _indices(cluster: Cluster, node: NodeProcess) -> dict[int, int]:
+    """How far a node's replicas have applied their logs, by group."""
+    return {replica.group: replica.applied_index for replica in await cluster.admin.replicas(node.number)}
 
 
 def _damage(node: NodeProcess, what: str, chance: random.Random) -> str:
@@ -130,17 +144,22 @@ def _damage(node: NodeProcess, what: str, chance: random.Random) -> str:
     return f"bits at {flip_bits(path, chance)} of {path.parent.name}/{path.name} turned"
 
 
-async def _refuses(node: NodeProcess) -> bool:
-    """Whether it ends by itself rather than become ready."""
+async def _outcome(cluster: Cluster, node: NodeProcess, had: dict[int, int]) -> str:
+    """Waits until it has said what it makes of its disk: `refused`, `repaired`, or `lost` what it had."""
     loop = asyncio.get_running_loop()
     end = loop.time() + START_WITHIN_S
     while loop.time() < end:
         if not node.is_running:
-            return True
-        if await asyncio.to_thread(_is_ready, node):
-            return False
+            return "refused"
+        has = await _indices(cluster, node)
+        if await asyncio.to_thread(_is_ready, node) and all(
+            has.get(g, 0) >= index for g, index in had.items()
+        ):
+            return "repaired"
         await asyncio.sleep(LOOK_S)
-    raise TimeoutError(f"node {node.number} neither refuses nor becomes ready")
+    if await cluster.admin.replicas(node.number):
+        return "lost"
+    raise TimeoutError(f"node {node.number} neither refuses nor serves")
 
 
 def _is_ready(node: NodeProcess) -> bool:
@@ -150,6 +169,7 @@ def _is_ready(node: NodeProcess) -> bool:
 async def replaced(stage: Stage, node: NodeProcess) -> None:
     """What an operator does: resets it, lets it join anew, gives it the replicas, forgets the old id."""
     cluster, gone = stage.cluster, node.id
+    node.kill()
     await _reset(node)
     await cluster.rejoin(node.number)
     for group in await cluster.admin.groups_on(gone):

@@ -127,6 +127,7 @@ class Message(_message.Message):
     COPY_CHUNK_FIELD_NUMBER: _builtins.int
     COPY_ENTRIES_FIELD_NUMBER: _builtins.int
     COPY_REFUSED_FIELD_NUMBER: _builtins.int
+    MATCH_NOTICE_FIELD_NUMBER: _builtins.int
     group: _builtins.int
     """0 in a message of the node."""
     term: _builtins.int
@@ -183,6 +184,8 @@ class Message(_message.Message):
     def copy_entries(self) -> Global___CopyEntries: ...
     @_builtins.property
     def copy_refused(self) -> Global___CopyRefused: ...
+    @_builtins.property
+    def match_notice(self) -> Global___MatchNotice: ...
     def __init__(
         self,
         *,
@@ -212,12 +215,13 @@ class Message(_message.Message):
         copy_chunk: Global___CopyChunk | None = ...,
         copy_entries: Global___CopyEntries | None = ...,
         copy_refused: Global___CopyRefused | None = ...,
+        match_notice: Global___MatchNotice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "confirm", b"confirm", "confirm_reply", b"confirm_reply", "copy_chunk", b"copy_chunk", "copy_entries", b"copy_entries", "copy_pull", b"copy_pull", "copy_refused", b"copy_refused", "gone", b"gone", "heartbeat_replies", b"heartbeat_replies", "heartbeats", b"heartbeats", "here", b"here", "index_reply", b"index_reply", "index_request", b"index_request", "kind", b"kind", "payload", b"payload", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_chunk", b"snapshot_chunk", "snapshot_reply", b"snapshot_reply", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "told", b"told", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "confirm", b"confirm", "confirm_reply", b"confirm_reply", "copy_chunk", b"copy_chunk", "copy_entries", b"copy_entries", "copy_pull", b"copy_pull", "copy_refused", b"copy_refused", "gone", b"gone", "heartbeat_replies", b"heartbeat_replies", "heartbeats", b"heartbeats", "here", b"here", "index_reply", b"index_reply", "index_request", b"index_request", "kind", b"kind", "match_notice", b"match_notice", "payload", b"payload", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_chunk", b"snapshot_chunk", "snapshot_reply", b"snapshot_reply", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "told", b"told", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "confirm", b"confirm", "confirm_reply", b"confirm_reply", "copy_chunk", b"copy_chunk", "copy_entries", b"copy_entries", "copy_pull", b"copy_pull", "copy_refused", b"copy_refused", "gone", b"gone", "group", b"group", "heartbeat_replies", b"heartbeat_replies", "heartbeats", b"heartbeats", "here", b"here", "index_reply", b"index_reply", "index_request", b"index_request", "kind", b"kind", "payload", b"payload", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_chunk", b"snapshot_chunk", "snapshot_reply", b"snapshot_reply", "term", b"term", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "told", b"told", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "append_reply", b"append_reply", "confirm", b"confirm", "confirm_reply", b"confirm_reply", "copy_chunk", b"copy_chunk", "copy_entries", b"copy_entries", "copy_pull", b"copy_pull", "copy_refused", b"copy_refused", "gone", b"gone", "group", b"group", "heartbeat_replies", b"heartbeat_replies", "heartbeats", b"heartbeats", "here", b"here", "index_reply", b"index_reply", "index_request", b"index_request", "kind", b"kind", "match_notice", b"match_notice", "payload", b"payload", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "snapshot_chunk", b"snapshot_chunk", "snapshot_reply", b"snapshot_reply", "term", b"term", "term_notice", b"term_notice", "timeout_now", b"timeout_now", "told", b"told", "vote", b"vote", "vote_reply", b"vote_reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["append", "append_reply", "vote", "vote_reply", "pre_vote", "pre_vote_reply", "term_notice", "timeout_now", "snapshot_chunk", "snapshot_reply", "index_request", "index_reply", "payload", "gone", "heartbeats", "heartbeat_replies", "confirm", "confirm_reply", "here", "told", "copy_pull", "copy_chunk", "copy_entries", "copy_refused"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["append", "append_reply", "vote", "vote_reply", "pre_vote", "pre_vote_reply", "term_notice", "timeout_now", "snapshot_chunk", "snapshot_reply", "index_request", "index_reply", "payload", "gone", "heartbeats", "heartbeat_replies", "confirm", "confirm_reply", "here", "told", "copy_pull", "copy_chunk", "copy_entries", "copy_refused", "match_notice"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -576,6 +580,27 @@ class Gone(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Gone: _TypeAlias = Gone  # noqa: Y015
+
+@_typing.final
+class MatchNotice(_message.Message):
+    """A leader: the receiver has confirmed, in this term, that all up to `index` is durable there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchNotice: _TypeAlias = MatchNotice  # noqa: Y015
 
 @_typing.final
 class Here(_message.Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 
 import pytest
@@ -174,6 +175,31 @@ def test_a_restarted_node_stands_where_its_snapshot_and_log_say() -> None:
 
     assert all(node.tape() == [b"value%03d" % n for n in range(40)] for node in cluster.nodes.values())
     assert cluster.elect().group().status().snapshot_index > 1
+
+
+def test_a_replica_whose_disk_lost_what_was_synced_stops_and_the_others_go_on() -> None:
+    """It does not know it by itself; the leader does, who was told by it that it had these entries."""
+    cluster = Cluster(seed=49)
+    leader = cluster.elect()
+    follower = next(node for node in cluster.nodes.values() if node is not leader)
+    cluster.write(b"before")
+    cluster.settle()
+    follower.lose_power()
+    earlier = copy.deepcopy(follower.disk)
+    follower.start()
+    cluster.settle()
+    for n in range(5):
+        cluster.write(b"v%d" % n)
+    cluster.settle()
+    assert cluster.elect() is leader
+    follower.lose_power()
+    follower.disk = earlier
+    follower.start()
+    cluster.world.run_until(lambda: bool(follower.group().stopped), 5)
+
+    assert "lost what was synced" in follower.group().stopped
+    assert "holdfast node reset" in follower.group().stopped
+    assert isinstance(cluster.write(b"after"), Applied)
 
 
 def test_the_wal_stays_short_while_groups_snapshot() -> None:

@@ -28,6 +28,7 @@ BODIES = {
     m.PreVote: st.builds(m.PreVote, U64, U64, U64),
     m.PreVoteReply: st.builds(m.PreVoteReply, U64, FLAG),
     m.TermNotice: st.builds(m.TermNotice),
+    m.MatchNotice: st.builds(m.MatchNotice, U64),
     m.TimeoutNow: st.builds(m.TimeoutNow),
     m.SnapshotChunk: st.builds(m.SnapshotChunk, U64, U64, U64, U32, DATA, FLAG),
     m.SnapshotReply: st.builds(m.SnapshotReply, U64, U32, FLAG, FLAG),
