@@ -51,4 +51,18 @@ FOUND_BUGS = (
             ),
         ),
     ),
+    Bug(
+        "sealed-for-nobody",
+        "A group is sealed for nodes that it has not come to, in a majority of the target's.",
+        "protocols.md 7",
+        "The placement group moves to a node that its last move has still to reach: it is sealed, the next one"
+        " cannot be born, and nobody is left who asks for copies.",
+        (
+            Edit(
+                "holdfast_node.placement.reshape",
+                "    if 2 * (len(target.replicas) - len(without)) > len(target.replicas):\n",
+                "    if True:\n",
+            ),
+        ),
+    ),
 )

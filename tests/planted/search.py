@@ -27,7 +27,11 @@ ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).with_name("recorded.json")
 PAGE = ROOT / "docs/evidence/simulator.md"
 BEGIN, END = "<!-- planted: begin -->", "<!-- planted: end -->"
-SEARCHED_IN = {"snapshot-name-unsynced": "snapshots", **{bug.name: "reshape" for bug in RESHAPE_BUGS}}
+SEARCHED_IN = {
+    "snapshot-name-unsynced": "snapshots",
+    "sealed-for-nobody": "reshape",
+    **{bug.name: "reshape" for bug in RESHAPE_BUGS},
+}
 """Bugs that need more than 5 000 seeds of all profiles, or a profile that seeds do not choose."""
 APART = 100_000
 """Seeds between the starts of two searches."""

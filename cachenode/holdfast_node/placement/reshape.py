@@ -268,9 +268,30 @@ def _not_ready(plan: Plan, facts: Facts) -> str:
         missing = _copy_missing(node, target, facts)
         if missing:
             return missing
+    for target in plan.targets:
+        missing = _not_to_be_born(plan, target, facts)
+        if missing:
+            return missing
     if plan.kind is Kind.MERGE:
         return _merge_not_ready(plan, facts)
     return ""
+
+
+def _not_to_be_born(plan: Plan, target: Target, facts: Facts) -> str:
+    """Why no majority of a target could be born of a Seal; '': one could.
+
+    A source that is itself new may still lack replicas. Whoever has none of it, and does not copy it, waits.
+    """
+    source = plan.sources[0]
+    copying = {node for node, newcomers in plan.newcomers() if newcomers == target}
+    without = [
+        node
+        for node in target.replicas
+        if node not in copying and (source.group, node) not in facts.replicas
+    ]
+    if 2 * (len(target.replicas) - len(without)) > len(target.replicas):
+        return ""
+    return f"group {source.group} has not come to node {', '.join(map(str, without))} yet"
 
 
 def _copy_missing(node: int, target: Target, facts: Facts) -> str:

@@ -91,6 +91,18 @@ def test_a_merge_waits_for_every_replica_of_both(change: dict[str, int], why: st
     assert advance(MERGE, Facts(known)).progress == "node 3 does not report"
 
 
+def test_a_shard_that_has_not_come_to_its_nodes_is_not_sealed_for_them() -> None:
+    """Sealed, a target that most of its nodes could not be born on would wait for what nobody brings."""
+    late = MOVE._replace(targets=(Target(10, b"", b"", (3,)),))
+    known = group(2)
+    del known[2, 3]
+    assert advance(late, Facts(known)).progress == "group 2 has not come to node 3 yet"
+    assert steps(late, Facts(known)) == []
+
+    assert steps(late, Facts(group(2))) == [Advance(Phase.SEAL)]
+    assert steps(SPLIT, Facts(known)) == [Advance(Phase.SEAL)]
+
+
 def test_a_copy_is_asked_for_from_followers_first() -> None:
     """They have time. Those not heard of come last, but are named: the copy keeps to these nodes."""
     known = group(2, leader=1)
