@@ -10,6 +10,7 @@ import pytest
 from tests.planted.found_bugs import FOUND_BUGS
 from tests.planted.search import recorded
 from tests.sim.plan import make_plan
+from tests.sim.reshape_schedule import schedule_of
 from tests.sim.schedule import Schedule
 
 
@@ -18,7 +19,7 @@ def test_what_was_found_once_is_cured(name: str) -> None:
     """The very schedule that shows the bug runs through on the product."""
     found = recorded()[name]
 
-    assert Schedule(make_plan(found.seed, found.profile, found.replicas)).run().acknowledged > 0
+    assert schedule_of(make_plan(found.seed, found.profile, found.replicas)).run().acknowledged > 0
 
 
 def test_a_disk_that_failed_a_moment_ago_counts_as_failed_when_it_is_healed() -> None:
