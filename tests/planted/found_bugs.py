@@ -55,8 +55,8 @@ FOUND_BUGS = (
         "sealed-for-nobody",
         "A group is sealed for nodes that it has not come to, in a majority of the target's.",
         "protocols.md 7",
-        "The placement group moves to a node that its last move has still to reach: it is sealed, the next one"
-        " cannot be born, and nobody is left who asks for copies.",
+        "The placement group moves to a node that its last move has still to reach: it is sealed, the next"
+        " one cannot be born, and nobody is left who asks for copies.",
         (
             Edit(
                 "holdfast_node.placement.reshape",
