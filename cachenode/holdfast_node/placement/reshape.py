@@ -285,9 +285,7 @@ def _not_to_be_born(plan: Plan, target: Target, facts: Facts) -> str:
     source = plan.sources[0]
     copying = {node for node, newcomers in plan.newcomers() if newcomers == target}
     without = [
-        node
-        for node in target.replicas
-        if node not in copying and (source.group, node) not in facts.replicas
+        node for node in target.replicas if node not in copying and (source.group, node) not in facts.replicas
     ]
     if 2 * (len(target.replicas) - len(without)) > len(target.replicas):
         return ""
