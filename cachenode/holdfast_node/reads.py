@@ -37,8 +37,10 @@ from holdfast_node.refusals import deadline_passed, from_raft
 
 logger = logging.getLogger(__name__)
 
-# A session read waits here for this part of its time, so that there is time left to go elsewhere.
+# A session read waits here for this part of its time, so that there is time left to go elsewhere; and no
+# longer than this: who keeps up is milliseconds behind, and who is cut off does not come.
 SESSION_WAIT_PART = 0.25
+SESSION_WAIT_S_MAX = 0.2
 
 Results = list[OpResult | HoldfastError]
 
@@ -267,7 +269,7 @@ class Reads:
             return
         self._under_way.add(read)
         now = self._clock.monotonic()
-        patience = now + max(0.0, read.deadline - now) * SESSION_WAIT_PART
+        patience = now + min(SESSION_WAIT_S_MAX, max(0.0, read.deadline - now) * SESSION_WAIT_PART)
 
         def applied(problem: RaftError | None) -> None:
             if problem is None:

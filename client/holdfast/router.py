@@ -30,6 +30,7 @@ class Router:
         self.ready: set[int] = set()  # nodes with an open stream that was welcomed
         self._leaders: dict[int, int] = {}  # group -> node
         self._suspect: dict[int, tuple[float, int]] = {}  # node -> until, strikes
+        self._silent: set[int] = set()  # ready nodes that have stopped answering, for now
         self._readers: dict[int, tuple[int, ...]] = {}  # group -> ready replicas, cached
         self._young_until: dict[int, float] = {}  # group -> until it counts as just born
         self._turn = 0
@@ -124,12 +125,20 @@ class Router:
         """The next replica for a read any replica may serve, in turn; `tried`: bit set of nodes."""
         readers = self._readers.get(shard.group)
         if readers is None:
-            readers = tuple(r.node for r in shard.replicas if r.node in self.ready)
+            ready = [r.node for r in shard.replicas if r.node in self.ready]
+            readers = tuple([node for node in ready if node not in self._silent] or ready)
             self._readers[shard.group] = readers
         if readers and not tried:
             self._turn += 1
             return readers[self._turn % len(readers)]
         return self._next(shard, now, tried)
+
+    def may_go_elsewhere(self, shard: Shard, node: int, tried: int) -> bool:
+        """Whether a read that waits for a node can be asked of another one that answers."""
+        return any(
+            r.node != node and r.node in self.ready and r.node not in self._silent and not tried >> r.node & 1
+            for r in shard.replicas
+        )
 
     def untried(self, shard: Shard, tried: int) -> bool:
         """Whether some replica has not been asked."""
@@ -143,7 +152,8 @@ class Router:
         nodes = nodes[at:] + nodes[:at]
 
         def rank(node: int) -> tuple[bool, bool, bool]:
-            return bool(tried >> node & 1), self.is_suspect(node, now), node not in self.ready
+            doubtful = self.is_suspect(node, now) or node in self._silent
+            return bool(tried >> node & 1), doubtful, node not in self.ready
 
         return min(nodes, key=rank)
 
@@ -159,9 +169,21 @@ class Router:
         if self._suspect:
             self._suspect.pop(node, None)
 
+    def silent(self, node: int) -> None:
+        """The node owes answers and sends nothing: reads go to others until it does."""
+        if node not in self._silent:
+            self._silent.add(node)
+            self._readers.clear()
+
+    def heard(self, node: int) -> None:
+        """A node that was silent sends again."""
+        self._silent.discard(node)
+        self._readers.clear()
+
     def lost(self, node: int, now: float) -> None:
         """The node's stream broke or hangs: others first for a while, longer with each time."""
         self.ready.discard(node)
+        self._silent.discard(node)
         self._readers.clear()
         strikes = self._suspect.get(node, (0.0, 0))[1] + 1
         pause = min(SUSPECT_S_MAX, SUSPECT_S_MIN * 2.0 ** min(strikes - 1, 10))

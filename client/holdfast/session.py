@@ -29,7 +29,7 @@ from holdfast.errors import HoldfastError, Reason, error
 from holdfast.links import Links
 from holdfast.router import Router
 from holdfast.shardmap import Shard, ShardMap
-from holdfast.stream import SESSION, WRITE, Call, NodeStream, connection_lost
+from holdfast.stream import SESSION, WRITE, AskedElsewhere, Call, NodeStream, connection_lost
 from holdfast.token import BadTokenError, Token
 from holdfast.types import Level, Outcome, Served
 from holdfast.waiting import WaitingRoom
@@ -240,7 +240,9 @@ class Session:
         self.links.forget(stream)
         self._route_all(unsent)
 
-    def lost(self, stream: NodeStream, why: str, sent: list[Call], unsent: list[Call]) -> None:
+    def lost(
+        self, stream: NodeStream, why: str, sent: list[Call | AskedElsewhere], unsent: list[Call]
+    ) -> None:
         """Owner: the stream is over; its calls go elsewhere."""
         self._trouble = f"{stream.address}: {why}"
         served = self.links.forget(stream)
@@ -279,9 +281,26 @@ class Session:
         level = answers.level
         return Served(_LEVELS[level], answers.node or stream.node, answers.applied_index, age)
 
-    def failed(self, call: Call, stream: NodeStream, failure: HoldfastError) -> None:
+    def silent(self, stream: NodeStream, reads: list[Call]) -> list[Call]:
+        """Owner: the node does not answer for now; what another replica can answer goes there."""
+        self.router.silent(stream.node)
+        going = []
+        for call in reads:
+            shard = (self.router.at if call.is_place else self.router.locate)(call.namespace, call.where)
+            tried = call.tried | 1 << stream.node
+            if not call.done() and shard and self.router.may_go_elsewhere(shard, stream.node, tried):
+                call.tried = tried
+                self._waiting.put(call, 0.0)
+                going.append(call)
+        return going
+
+    def heard(self, stream: NodeStream) -> None:
+        """Owner: it does again."""
+        self.router.heard(stream.node)
+
+    def failed(self, call: Call | AskedElsewhere, stream: NodeStream, failure: HoldfastError) -> None:
         """Owner: an attempt failed; decides what comes next."""
-        if call.done():
+        if call.done() or isinstance(call, AskedElsewhere):
             call.home.pop(call.sequence, None)
             return
         now = self._loop.time()

@@ -29,7 +29,8 @@ FRAME_BYTES_MAX: Final = 3_670_016  # 3.5 MiB: below the server's 4 MiB with tok
 WELCOME_S: Final = 2.0  # to connect and be welcomed; a busy node may need a second
 HANG_S: Final = 1.0  # twice the longest election timeout of the default configuration, nearly
 HANG_S_MAX: Final = 4.0
-HANG_CHECK_S: Final = 0.25
+HANG_CHECK_S: Final = 0.1
+SILENCE_S: Final = 0.2  # what other replicas can answer is asked there after it
 WRITE: Final = 0  # Call.level of everything that is not a read
 SESSION: Final = int(Level.SESSION)
 
@@ -99,6 +100,22 @@ class Call(asyncio.Future[Answer]):
         self.last: HoldfastError | None = None
 
 
+class AskedElsewhere:
+    """Stands for a call that another node was asked meanwhile, until its answer comes here too."""
+
+    __slots__ = ("frame", "home", "level", "sequence")
+
+    def __init__(self, call: Call) -> None:
+        self.sequence = call.sequence
+        self.level = call.level
+        self.frame = call.frame
+        self.home: dict[int, Call] = {}
+
+    def done(self) -> bool:
+        """Nobody waits for it here."""
+        return True
+
+
 class Owner(Protocol):
     """Who the stream reports to; every method is called on the loop and returns at once."""
 
@@ -108,8 +125,14 @@ class Owner(Protocol):
     def learn(self, stream: NodeStream, answers: Any) -> Served:
         """What a group of answers tells: token, stamp, leader."""
 
-    def failed(self, call: Call, stream: NodeStream, failure: HoldfastError) -> None:
+    def failed(self, call: Call | AskedElsewhere, stream: NodeStream, failure: HoldfastError) -> None:
         """An attempt was answered with an error."""
+
+    def silent(self, stream: NodeStream, reads: list[Call]) -> list[Call]:
+        """The node owes answers and sends nothing. Returns the reads that are asked of others from now on."""
+
+    def heard(self, stream: NodeStream) -> None:
+        """A silent node sends again."""
 
     def settled(self) -> None:
         """All answers of a response have been handed over."""
@@ -117,7 +140,9 @@ class Owner(Protocol):
     def leaving(self, stream: NodeStream, unsent: list[Call]) -> None:
         """The node says goodbye: nothing more may be sent there."""
 
-    def lost(self, stream: NodeStream, why: str, sent: list[Call], unsent: list[Call]) -> None:
+    def lost(
+        self, stream: NodeStream, why: str, sent: list[Call | AskedElsewhere], unsent: list[Call]
+    ) -> None:
         """The stream is over."""
 
     def frame_facts(self, with_token: bool) -> tuple[bytes, int]:
@@ -135,7 +160,7 @@ class NodeStream:
         self.ready = False
         self.hang_s = HANG_S
         self.backlog: list[Call] = []  # wait for the Welcome
-        self.outstanding: dict[int, Call] = {}
+        self.outstanding: dict[int, Call | AskedElsewhere] = {}
         self.ended = asyncio.Event()
         self._open_stream = open_stream
         self._hello = hello
@@ -146,6 +171,8 @@ class NodeStream:
         self._window = 1
         self._in_flight = 0
         self._silent_since = 0.0
+        self._is_silent = False
+        self._has_let_go = False  # some that are outstanding may stand for what was asked elsewhere
         self._checked = 0.0
         self._check: asyncio.TimerHandle | None = None
         self._rpc: BytesStream | None = None
@@ -196,6 +223,10 @@ class NodeStream:
         outstanding = self.outstanding
         for at, call in enumerate(queue):
             if call.done():  # cancelled by its caller, or past its deadline
+                continue
+            if self._has_let_go and call.sequence in outstanding:  # it came back: its answer is under way
+                call.frame = outstanding[call.sequence].frame
+                outstanding[call.sequence] = call
                 continue
             size += len(call.encoded)
             if parts and (size > FRAME_BYTES_MAX or len(parts) >= FRAME_OPERATIONS_MAX):
@@ -290,6 +321,9 @@ class NodeStream:
         while (data := await rpc.read()) is not EOF:
             self._silent_since = self._loop.time()
             self.hang_s = HANG_S
+            if self._is_silent:
+                self._is_silent = False
+                self._owner.heard(self)
             response = wire.StreamResponse.FromString(data)
             self._settle(response)
             if response.goodbye:
@@ -315,7 +349,7 @@ class NodeStream:
                 else:
                     call.home.pop(call.sequence, None)
                     if not call.done():
-                        call.set_result((result, served))
+                        call.set_result((result, served))  # type: ignore[union-attr]  # what was asked elsewhere is done
         self._owner.settled()
 
     def _frame_done(self) -> None:
@@ -340,8 +374,20 @@ class NodeStream:
             self._silent_since = now
         if now - self._silent_since > self.hang_s:
             self.abandon(f"no answer for {self.hang_s:.1f} s")
-        else:
-            self._arm_check(now)
+            return
+        if now - self._silent_since > SILENCE_S:
+            self._let_reads_go()
+        self._arm_check(now)
+
+    def _let_reads_go(self) -> None:
+        """Reads that any replica may serve are asked of others; an answer that comes here too is dropped."""
+        self._is_silent = self._has_let_go = True
+        reads = [
+            call for call in self.outstanding.values() if isinstance(call, Call) and call.level >= SESSION
+        ]
+        for call in self._owner.silent(self, reads):
+            self.outstanding[call.sequence] = AskedElsewhere(call)
+            call.frame = None
 
     def __repr__(self) -> str:
         state = "ready" if self.ready else self._why or "connecting"

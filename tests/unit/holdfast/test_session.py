@@ -95,6 +95,47 @@ def test_a_hung_leader_is_left_by_itself():
     assert (result.revision, applied) == (2, 2)
 
 
+def test_a_read_that_any_replica_may_serve_does_not_wait_for_a_silent_one():
+    """It is asked of another one, and later ones go there at once; the silent node keeps its stream."""
+
+    async def run():
+        async with ScriptedCluster(2) as cluster, holdfast.connect(cluster.endpoints) as client:
+            await client.put("k", "1")
+            both = cluster.nodes
+            while not all(node.frames for node in both):  # both streams stand
+                await client.get("k", level=Level.ANY)
+            held = both[1].held = asyncio.Event()
+            before = len(both[1].frames)
+            read = [await client.get("k", level=Level.ANY, timeout_s=30) for _ in range(20)]
+            asked_while_silent = len(both[1].frames) - before
+            held.set()
+            both[1].held = None
+            while len(both[1].frames) == before + asked_while_silent:  # it is asked again
+                await client.get("k", level=Level.ANY, timeout_s=30)
+            return [item.value for item in read], asked_while_silent, [len(node.hellos) for node in both]
+
+    values, asked_while_silent, streams = asyncio.run(run())
+    assert values == [b"1"] * 20
+    assert asked_while_silent == 1
+    assert streams == [1, 1]
+
+
+def test_a_read_waits_for_a_silent_node_when_there_is_no_other():
+    """And is asked once: what is under way is not sent again."""
+
+    async def run():
+        async with ScriptedCluster(1) as cluster, holdfast.connect(cluster.endpoints) as client:
+            await client.put("k", "1")
+            held = cluster.nodes[0].held = asyncio.Event()
+            before = len(cluster.nodes[0].frames)
+            reading = asyncio.ensure_future(client.get("k", level=Level.ANY, timeout_s=30))
+            await asyncio.sleep(0.5)
+            held.set()
+            return (await reading).value, len(cluster.nodes[0].frames) - before
+
+    assert asyncio.run(run()) == (b"1", 1)
+
+
 def test_refused_by_every_attempt_is_refused():
     """Attempts that all say REFUSED end as a refusal with the last reason."""
 
