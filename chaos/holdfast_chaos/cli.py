@@ -6,6 +6,9 @@ Exit status: 0 valid · 1 invalid · 2 usage, or a file that is no record · 3 u
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,13 +17,14 @@ from typing import Any, Final
 import click
 import uvloop
 
+from holdfast_chaos.campaign import line_of, lines, next_seed, summary, wish_of
 from holdfast_chaos.generator import GENERATORS
 from holdfast_chaos.judging import WORKLOADS, Budget, judgements
 from holdfast_chaos.nemesis.known import NEMESES, REPLICAS, fitting
 from holdfast_chaos.record import Header, RecordError
 from holdfast_chaos.record_file import load
 from holdfast_chaos.report import page
-from holdfast_chaos.runner import Wish, judged, plan_of, run
+from holdfast_chaos.runner import Outcome, Wish, judged, plan_of, run
 from holdfast_chaos.scenarios import SCENARIOS, wishes
 from holdfast_chaos.schedule import KINDS
 from holdfast_chaos.search import STEPS_MAX
@@ -80,6 +84,10 @@ def run_command(
 
 def _one_run(wish: Wish, folder: Path) -> int:
     """Runs, judges, reports; the exit status."""
+    return EXIT[_run_and_report(wish, folder).verdict]
+
+
+def _run_and_report(wish: Wish, folder: Path) -> Outcome:
     wish = wish._replace(command=command_of(wish))
     skipped = set(wish.nemeses) - {fault.name for fault in plan_of(wish)}
     if skipped:
@@ -89,7 +97,56 @@ def _one_run(wish: Wish, folder: Path) -> int:
     _print(outcome.record.header, outcome.judgements)
     (folder / REPORT).write_text(page(outcome.record, outcome.judgements), encoding="utf-8")
     click.echo(f"report: {folder / REPORT}")
-    return EXIT[outcome.verdict]
+    return outcome
+
+
+@root.command("campaign")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="A line of JSON for each run; a campaign goes on where this file ends.",
+)
+@click.option(
+    "--minutes", type=click.FloatRange(1), default=60.0, show_default=True, help="Begin no run after."
+)
+@click.option("--first-seed", type=int, default=1, show_default=True, help="Of a new campaign.")
+@click.option("--rate", type=click.FloatRange(1), default=600.0, show_default=True)
+@click.option("--rate-min", type=float, default=50.0, show_default=True, help="Fewer a second: void.")
+@click.option("--recovery-ms", type=float, default=2000.0, show_default=True, help="Bound after healing.")
+@click.option("--commit", default="", help="Written into each line. [default: of the folder, by git]")
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder for runs that are not valid.")
+def campaign_command(
+    results: Path, minutes: float, first_seed: int, commit: str, keep: Path | None, **facts: Any
+) -> None:
+    """Runs one mix of faults after another, on three and five nodes.
+
+    \b
+    Examples:
+      # An hour of it, and another one later
+      python -m holdfast_chaos campaign --results campaign.jsonl --minutes 60
+    """  # noqa: D301
+    end = time.monotonic() + 60 * minutes
+    commit = commit or _commit()
+    while time.monotonic() < end:
+        seed = next_seed(lines(results), first_seed)
+        folder = Path(tempfile.mkdtemp(prefix="holdfast-campaign-")) / str(seed)
+        outcome = _run_and_report(wish_of(seed, Wish(**facts)), folder)
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line_of(outcome, commit)) + "\n")
+        if keep is not None and outcome.verdict is not Verdict.VALID:
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.move(folder, keep / str(seed))
+        shutil.rmtree(folder.parent, ignore_errors=True)
+    known = lines(results)
+    click.echo(summary(known))
+    raise SystemExit(max((EXIT[Verdict(line["verdict"])] for line in known), key=_SEVERITY.index, default=0))
+
+
+def _commit() -> str:
+    command = ("git", "rev-parse", "--short", "HEAD")
+    asked = subprocess.run(command, check=False, capture_output=True, text=True)
+    return asked.stdout.strip() or "unknown"
 
 
 def nemeses_named(text: str, nodes: int) -> tuple[str, ...]:

@@ -18,11 +18,10 @@ import asyncio
 import os
 import random
 import time
-import weakref
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Final
 
-from holdfast import retry, wire
+from holdfast import forks, retry, wire
 from holdfast.channels import Channels, describe
 from holdfast.clocks import GroupClocks
 from holdfast.errors import HoldfastError, Reason, error
@@ -45,8 +44,6 @@ LINEARIZABLE: Final = int(Level.LINEARIZABLE)
 _NO_LONGER_LEADS: Final = frozenset(
     {Reason.NO_QUORUM, Reason.LEADERSHIP_LOST, Reason.STOPPED, Reason.DISK_FULL}
 )
-
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 class Session:
@@ -78,7 +75,7 @@ class Session:
         self._not_after = (0, b"")
         self._first = self._loop.create_future()  # the first Welcome
         self._trouble = ""  # the last connection failure, for messages
-        _sessions.add(self)
+        forks.renew_in_child(self)
 
     # ---- life ----
 
@@ -165,7 +162,8 @@ class Session:
         """Gives the call to the stream of the node it belongs to."""
         shard = (self.router.at if call.is_place else self.router.locate)(call.namespace, call.where)
         if shard is None:
-            unknown = _unknown_namespace(call.namespace)
+            message = f"the cluster has no namespace {call.namespace!r}"
+            unknown = error(Reason.UNKNOWN_NAMESPACE, message, field="namespace")
             self._judge(call, unknown, retry.Failure(unknown.reason, unknown.outcome))
             return
         if call.level > LINEARIZABLE:
@@ -500,16 +498,3 @@ class Session:
 
 
 _LEVELS = {0: Level.LINEARIZABLE} | {int(level): level for level in Level}
-
-
-def _unknown_namespace(namespace: str) -> HoldfastError:
-    return error(Reason.UNKNOWN_NAMESPACE, f"the cluster has no namespace {namespace!r}", field="namespace")
-
-
-def _renew_all() -> None:
-    for session in list(_sessions):
-        session.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

@@ -6,7 +6,7 @@ import os
 import holdfast
 import pytest
 from holdfast import Level, Outcome, Reason, RefusedError, UnknownOutcomeError
-from holdfast.session import _renew_all
+from holdfast.forks import renew_all
 from holdfast.token import TokenEntry
 
 from tests.unit.holdfast.scripted_node import STAMP_MS, Group, ScriptedCluster, refusal
@@ -385,7 +385,7 @@ def test_a_forked_process_is_another_session():
             client = await holdfast.connect(cluster.endpoints)
             session = client._backend
             tasks, channels, before = set(session._tasks), session.channels._channels, session.id
-            _renew_all()  # what os.register_at_fork runs in the child
+            renew_all()  # what os.register_at_fork runs in the child
             after = session.id
             await client.put("k", "v")
             hellos = list(cluster.nodes[0].hellos)

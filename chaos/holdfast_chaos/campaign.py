@@ -1,0 +1,114 @@
+"""A campaign: one mixed run after another, each with the next seed, written down as it ends.
+
+A seed says everything of its run: nodes, workload, which faults, and how many at once. Faults that may take
+a node's disk come one at a time: two at once are no minority's any more. A campaign goes on where its file
+ends, so it can be run in parts, on whatever commit stands there; each line names its own.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from holdfast_chaos.generator import GENERATORS
+from holdfast_chaos.nemesis.known import fitting
+from holdfast_chaos.runner import Outcome, Wish
+from holdfast_chaos.scenarios import DAMAGE, DISKS, NETWORK, PLACEMENT, POWER, PROCESSES
+
+RUN_S: Final = 120.0
+FAULTS: Final = 5
+"""Kinds of them in one run."""
+POOLS: Final = (
+    ((*PROCESSES, *NETWORK, *PLACEMENT), 2),
+    ((*DISKS, *PROCESSES, *NETWORK), 2),
+    ((*POWER, *NETWORK, *PLACEMENT), 1),
+    ((*DAMAGE, *PROCESSES, "isolate-leader", "reshape"), 1),
+)
+"""What may meet in one run, and how many at once."""
+
+
+def wish_of(seed: int, base: Wish) -> Wish:
+    """The run of a seed. base: what is the same for all."""
+    chance = random.Random(seed)
+    nodes = chance.choice((3, 5))
+    pool, side_by_side = chance.choice(POOLS)
+    names = fitting(sorted(set(pool)), nodes)
+    return base._replace(
+        workload=chance.choice(sorted(GENERATORS)),
+        nemeses=tuple(sorted(chance.sample(names, FAULTS))),
+        nodes=nodes,
+        seconds=RUN_S,
+        interval=4.0,
+        side_by_side=side_by_side,
+        seed=seed,
+    )
+
+
+def line_of(outcome: Outcome, commit: str) -> dict[str, Any]:
+    """What is written down of a run."""
+    header = outcome.record.header
+    figures = {judgement.checker: judgement.figures for judgement in outcome.judgements}
+    availability = figures["availability"]
+    by_fault = availability["by_fault"]
+    recoveries = [fault["recovery_ms"] for fault in by_fault if fault["recovery_ms"] is not None]
+    return {
+        "seed": header.seed,
+        "commit": commit,
+        "workload": header.workload,
+        "nodes": header.nodes,
+        "verdict": outcome.verdict.value,
+        "broken": sorted(
+            {f"{j.checker}: {finding.rule}" for j in outcome.judgements for finding in j.findings}
+        ),
+        "operations": availability["operations"],
+        "succeeded": availability["ok"],
+        "seconds": header.settings["seconds"],
+        "faults": dict(Counter(fault["name"] for fault in by_fault)),
+        "recovery_ms_worst": round(max(recoveries, default=0.0), 1),
+    }
+
+
+def lines(results: Path) -> list[dict[str, Any]]:
+    """What is written down already."""
+    if not results.exists():
+        return []
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+
+
+def next_seed(known: Iterable[Mapping[str, Any]], first: int) -> int:
+    """The seed to go on with."""
+    return max((line["seed"] + 1 for line in known), default=first)
+
+
+def summary(known: Iterable[Mapping[str, Any]]) -> str:
+    """All of a campaign in a few lines, for a person."""
+    every = list(known)
+    hours = sum(line["seconds"] for line in every) / 3600
+    verdicts = Counter(line["verdict"] for line in every)
+    faults: Counter[str] = Counter()
+    for line in every:
+        faults.update(line["faults"])
+    worst = max((line["recovery_ms_worst"] for line in every), default=0.0)
+    nodes = Counter(line["nodes"] for line in every)
+    asked = sum(line["operations"] for line in every)
+    told = [
+        f"{len(every)} runs, {hours:.1f} h of faults; {_counted(verdicts)}",
+        f"nodes: {_counted(nodes)} runs; {_counted(Counter(line['workload'] for line in every))}",
+        f"{asked} operations, {sum(line['succeeded'] for line in every)} succeeded",
+        f"{sum(faults.values())} faults: {_counted(faults)}",
+        f"worst time from healing to a write: {worst:.0f} ms",
+    ]
+    told += [
+        f"seed {line['seed']} at {line['commit']}: {line['verdict']}: {', '.join(line['broken'])}"
+        for line in every
+        if line["verdict"] != "valid"
+    ]
+    return "\n".join(told)
+
+
+def _counted(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=str))
