@@ -285,9 +285,9 @@ class Session:
         going = []
         for call in reads:
             shard = (self.router.at if call.is_place else self.router.locate)(call.namespace, call.where)
-            tried = call.tried | 1 << stream.node
-            if not call.done() and shard and self.router.may_go_elsewhere(shard, stream.node, tried):
-                call.tried = tried
+            may_go = shard is not None and self.router.may_go_elsewhere(shard, stream.node, call.tried)
+            if may_go and not call.done() and self._budget.spend():  # or it would double an overload
+                call.tried |= 1 << stream.node
                 self._waiting.put(call, 0.0)
                 going.append(call)
         return going
