@@ -172,7 +172,7 @@ def _latencies(timeline: Timeline, x: Scale, top: float) -> Iterator[str]:
     """On a scale of powers of ten: an election is a thousand times a read."""
     worst = max((b.p99 for b in timeline.bins if b.p99), default=10.0)
     last = math.ceil(math.log10(max(worst, 10.0)))
-    y = Scale(-1.0, last, top + 120, top + 10)
+    y = Scale(-1.0, last, top + 120, top + 20)
     yield drawing.text(0, top + 4, "latency, ms", "soft")
     for power in range(-1, last + 1):
         yield drawing.line(LEFT, y(power), WIDTH - RIGHT, y(power))
