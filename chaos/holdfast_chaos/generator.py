@@ -126,7 +126,7 @@ class Append(Generator):
 
     def __init__(self, chance: random.Random, processes: int) -> None:
         super().__init__(chance, processes)
-        self.keys = Rotation(2, operations_max=1000, open_max=1000, name="list/{}".format)
+        self.keys = Rotation(max(2, processes // 2), operations_max=400, open_max=400, name="list/{}".format)
 
     def next(self, process: int) -> Ask:
         key = self.keys.take(self.chance)
@@ -160,7 +160,7 @@ class Set(Generator):
 
     def __init__(self, chance: random.Random, processes: int) -> None:
         super().__init__(chance, processes)
-        self.keys = Rotation(2, operations_max=2000, open_max=2000, name="set/{}".format)
+        self.keys = Rotation(max(2, processes // 2), operations_max=400, open_max=400, name="set/{}".format)
 
     def next(self, process: int) -> Ask:
         key = self.keys.take(self.chance)
@@ -174,7 +174,7 @@ class Bank(Generator):
 
     def __init__(self, chance: random.Random, processes: int) -> None:
         super().__init__(chance, processes)
-        self.keys = Rotation(2, operations_max=5000, open_max=500, name="bank/{}".format)
+        self.keys = Rotation(max(2, processes // 3), operations_max=5000, open_max=500, name="bank/{}".format)
 
     def next(self, process: int) -> Ask:  # noqa: ARG002 - transfers are not told apart
         key = self.keys.take(self.chance)

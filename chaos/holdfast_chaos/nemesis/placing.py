@@ -14,6 +14,8 @@ from holdfast_chaos.nemesis.stage import Stage
 PAUSE_S: Final = 0.1
 PLAN_WITHIN_S: Final = 60.0
 DRAIN_WITHIN_S: Final = 60.0
+REFUSED_MAX: Final = 100
+"""Wishes in vain, before a reshape gives up."""
 
 
 async def transfer_leader(stage: Stage) -> None:
@@ -33,13 +35,15 @@ async def transfer_leader(stage: Stage) -> None:
 
 
 async def reshape(stage: Stage) -> None:
-    """Splits and merges, and moves when a node is free; the last plan is seen to its end."""
+    """Splits and merges, and moves when a node is free; at least one, and the last is seen to its end."""
     admin = stage.cluster.admin
-    while stage.left_s > 0:
+    refused = 0
+    while stage.left_s > 0 or (not stage.proofs and refused < REFUSED_MAX):
         try:
             what, plan = await _wish(stage, await admin.shards())
         except Refused:
-            await asyncio.sleep(min(PAUSE_S, stage.left_s))
+            refused += 1
+            await asyncio.sleep(PAUSE_S)
             continue
         ended = await admin.see_the_end(plan, PLAN_WITHIN_S)
         stage.proof(f"plan {plan}, {what}: {ended.phase}")
