@@ -32,6 +32,8 @@ from holdfast_chaos.verdict import Judgement, Verdict, as_json, overall
 
 REPORT: Final = "report.html"
 EXIT: Final = {Verdict.VALID: 0, Verdict.INVALID: 1, Verdict.UNKNOWN: 3, Verdict.VOID: 3}
+JUDGE_S: Final = 300.0
+"""For all searches of a run; what is not judged by then is UNKNOWN, and `check` may be given longer."""
 _SEVERITY: Final = (0, 3, 1)
 """Of several runs the worst counts."""
 
@@ -93,7 +95,7 @@ def _run_and_report(wish: Wish, folder: Path) -> Outcome:
     if skipped:
         click.echo(f"no time for: {', '.join(sorted(skipped))}", err=True)
     path = uvloop.run(run(wish, folder, lambda line: click.echo(line, err=True)))
-    outcome = judged(path)
+    outcome = judged(path, JUDGE_S)
     _print(outcome.record.header, outcome.judgements)
     (folder / REPORT).write_text(page(outcome.record, outcome.judgements), encoding="utf-8")
     click.echo(f"report: {folder / REPORT}")
