@@ -92,7 +92,9 @@ class Settling(Protocol):
 class _Read:
     """The reads of one frame at one level."""
 
-    __slots__ = ("_owner", "after", "bound_ms", "deadline", "done", "level", "ops", "settled", "token")
+    __slots__ = (
+        "_owner", "after", "age_ms", "bound_ms", "deadline", "done", "level", "ops", "settled", "token",
+    )  # fmt: skip
 
     def __init__(
         self, owner: Reads, level: Level, ops: list[Op], token: Token | None, deadline: float, done: Done,
@@ -106,6 +108,7 @@ class _Read:
         self.done = done
         self.after = after
         self.bound_ms: int | None = None  # of a BOUNDED read
+        self.age_ms: int | None = None  # that it was found to be within
         self.settled = False
 
     def late(self) -> None:
@@ -193,7 +196,7 @@ class Reads:
                     return
                 level = read.level = Level.LINEARIZABLE
             else:
-                read.bound_ms = bound_ms
+                read.bound_ms, read.age_ms = bound_ms, age_ms
         if level is Level.LINEARIZABLE:
             if not group.is_leader and group.leader != self._node and not group.has_quorum():
                 done(self._circuit.refusal())
@@ -304,12 +307,15 @@ class Reads:
             if age_now_ms is None or age_now_ms > read.bound_ms:
                 self.refuse(read, self._stale(read.bound_ms, age_now_ms))
                 return
+            read.age_ms = age_now_ms
         read.settled = True
         self._under_way.discard(read)
         group, level, ops = self._group, read.level, read.ops
         results = self._take(read)
         if level is Level.LINEARIZABLE:
             age_ms: int | None = 0
+        elif read.bound_ms is not None:
+            age_ms = read.age_ms  # what was judged: a moment later it may be a millisecond more
         else:
             age_ms = group.staleness_ms()
         self._count(ops, results)

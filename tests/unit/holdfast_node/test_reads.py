@@ -270,6 +270,15 @@ def test_a_session_that_has_seen_nothing_reads_at_once() -> None:
 # ---- BOUNDED ---------------------------------------------------------------------------------------
 
 
+def test_a_bounded_answer_tells_the_age_it_was_judged_by() -> None:
+    """While it is served a millisecond may pass, and the answer would contradict its bound."""
+    replica = follower(b"a")
+    ages = iter(range(40, 50))
+    replica.group.staleness_ms = lambda: next(ages)  # type: ignore[method-assign]
+
+    assert answer_of(read(replica, Level.BOUNDED, get(b"a"), bound_ms=40)).age_ms == 40
+
+
 def test_a_bounded_read_is_served_within_its_proven_age() -> None:
     """The age is the group's upper bound, and the answer says it."""
     replica = follower(b"a")
