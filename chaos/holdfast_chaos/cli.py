@@ -75,7 +75,7 @@ def run_command(
       python -m holdfast_chaos run --scenario all --time 600
       # Your own build of a node, on five nodes
       python -m holdfast_chaos run --nemesis kill-all --nodes 5 --program "my_node_module"
-    """  # noqa: D301
+    """  # noqa: D301 - \b is click's, not Python's
     seed = time.time_ns() % 1_000_000 if seed is None else seed
     folder = out or Path("chaos-runs") / time.strftime("%Y%m%dT%H%M%S")
     started = ("-m", *program.split()) if program else ()
@@ -127,7 +127,7 @@ def campaign_command(
     Examples:
       # An hour of it, and another one later
       python -m holdfast_chaos campaign --results campaign.jsonl --minutes 60
-    """  # noqa: D301
+    """  # noqa: D301 - \b is click's, not Python's
     end = time.monotonic() + 60 * minutes
     commit = commit or _commit()
     while time.monotonic() < end:
@@ -242,7 +242,7 @@ def report_command(file: Path, out: Path | None) -> None:
     Examples:
       # The page of a run, again
       python -m holdfast_chaos report chaos-runs/20260101T120000/record.jsonl
-    """  # noqa: D301
+    """  # noqa: D301 - \b is click's, not Python's
     try:
         record = load(file)
         told = judgements(record)

@@ -88,8 +88,8 @@ class Progress:
         self._in_flight_bytes += size_bytes
 
     def has_lost(self, reply: AppendReply) -> bool:
-        """Whether the follower's log may end before what it has confirmed. It knows for certain: a reply may
-        have been overtaken.
+        """Whether the follower's log may end before what it has confirmed. Only the follower knows for
+        certain: the reply may have been overtaken.
         """
         return not reply.matched and self.phase is Phase.PROBE and reply.index < self.match
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,25 +21,11 @@ from pathlib import Path
 import grpc
 import holdfast
 from holdfast.v1 import placement_pb2, placement_pb2_grpc
+from holdfast_chaos.cluster.layout import free_ports
 
 START_WITHIN_S = 60.0
 POLL_S = 0.01
 FIRST_GROUP = 2
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now, outside the range the kernel hands out to clients."""
-    found: list[int] = []
-    candidate = 20_000 + os.getpid() % 500 * 20
-    while len(found) < count:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", candidate))
-                found.append(candidate)
-            except OSError:
-                pass
-        candidate += 1
-    return found
 
 
 def eventually(reached: Callable[[], bool], what: str, within: float = START_WITHIN_S) -> None:

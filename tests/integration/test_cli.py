@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from holdfast_chaos.cluster.layout import free_ports
 
 from tests.integration.command_line import Holdfast, end
-from tests.integration.process_cluster import ProcessCluster, eventually, free_ports, running
+from tests.integration.process_cluster import ProcessCluster, eventually, running
 
 OK, ERROR, USAGE, REFUSED, UNKNOWN = range(5)
 

@@ -12,9 +12,10 @@ import grpc
 import pytest
 from holdfast.v1 import placement_pb2 as pb
 from holdfast.v1 import placement_pb2_grpc
+from holdfast_chaos.cluster.layout import free_ports
 
 from tests.integration.placement_calls import Placement
-from tests.integration.process_cluster import ProcessCluster, eventually, free_ports, running
+from tests.integration.process_cluster import ProcessCluster, eventually, running
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from holdfast_chaos.campaign import lines
 
 from tests.planted.bugs import BUGS
 from tests.planted.reshape_bugs import RESHAPE_BUGS
@@ -97,7 +98,9 @@ def run(mix: Mix, seed: int, folder: Path, bug: str = "") -> int:
 
 
 def broken(folder: Path) -> list[str]:
-    """What a run's judges found."""
+    """What a run's judges found; nothing when it was not judged."""
+    if not (folder / VERDICT).exists():
+        return []
     verdict = json.loads((folder / VERDICT).read_text())
     return sorted(
         {
@@ -133,10 +136,8 @@ def hunt(name: str, seconds: float, keep: Path | None) -> Hunted:
 
 
 def known(results: Path) -> dict[str, dict[str, Any]]:
-    """What is written down already."""
-    if not results.exists():
-        return {}
-    return {line["bug"]: line for line in map(json.loads, results.read_text().splitlines())}
+    """What is written down already, by bug."""
+    return {line["bug"]: line for line in lines(results)}
 
 
 @click.command()

@@ -24,7 +24,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from holdfast.keys import KeyRange
 from holdfast.types import EventKind
+from holdfast.units import EVERYWHERE
 
 from holdfast_node.cache.buckets import HEADER, HEADER_BYTES
 from holdfast_node.cache.inherited import Change, Inherited, Piece
@@ -283,7 +285,8 @@ class History:
     def shed(self, count: int) -> int:
         """Lets go of so many events, when nobody uses these any more; how many were not there to go."""
         for line in self._lines():
-            for events in (line.events, line.inherited.rest if line.inherited is not None else deque()):
+            rest = line.inherited.rest if line.inherited is not None else deque[Change]()
+            for events in (line.events, rest):
                 gone = min(count, len(events))
                 for _ in range(gone):
                     events.popleft()
@@ -301,16 +304,17 @@ class History:
         part = History()
         part.oldest_revision = self.oldest_revision
         part.groups = (*self.groups, source)
-        if not start and not end:
+        keys = KeyRange(start, end)
+        if keys == EVERYWHERE:
             part.events, part.byte_count = self.events.copy(), self._own_bytes()
-            for line in self.closed:
-                part.add_closed(ClosedLine(*line.facts(), line.events, line.byte_count))
-            part._forget()
-            return part
-        part.inherited = Inherited(self.events.copy(), start, end)
+        else:
+            part.inherited = Inherited(self.events.copy(), keys)
         for line in self.closed:
             taken = ClosedLine(*line.facts())
-            taken.inherited = Inherited(line.events.copy(), start, end)
+            if keys == EVERYWHERE:
+                taken.events, taken.byte_count = line.events.copy(), line.byte_count
+            else:
+                taken.inherited = Inherited(line.events.copy(), keys)
             part.add_closed(taken)
         part._forget()
         left = sum(len(line.inherited.rest) for line in part._lines() if line.inherited is not None)
@@ -385,4 +389,4 @@ def _after(line: ClosedLine | History, revision: int) -> list[Event]:
 
 def _pieces(line: ClosedLine | History) -> list[Piece]:
     found = [] if line.inherited is None else line.inherited.pieces()
-    return [*found, Piece(list(line.events), b"", b"")]
+    return [*found, Piece(list(line.events))]

@@ -208,7 +208,7 @@ def _event_chunks(line: int, pieces: list[Piece]) -> Iterator[pb.Chunk]:
                 yield pb.Chunk(events=part)
                 part, size, looked = pb.Events(line=line), 0, 0
             looked += 1
-            if piece.means(key):
+            if key in piece.keys:
                 part.events.add(kind=kind, key=key, revision=revision, record=record, previous=previous)
                 size += count
     if part.events:

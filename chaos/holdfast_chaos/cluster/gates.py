@@ -215,7 +215,7 @@ class _Front(asyncio.Protocol):
             self._connection.there.push(b"")
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol passes it
         if self._connection is not None:
             self._connection.there.push(b"")
             self._connection.lost(self)

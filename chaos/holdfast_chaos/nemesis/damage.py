@@ -36,7 +36,7 @@ TAIL_BYTES: Final = 4096
 _WORDS: Final = {
     "refused": "refused to start",
     "repaired": "repaired it, or what was changed no longer counted",
-    "lost": "was told that it has lost what was synced",
+    "lost": "came back with less than it had",
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from holdfast_chaos.cluster.control import NoControlError, command
 from holdfast_chaos.cluster.node_process import NodeProcess
 from holdfast_chaos.nemesis import ballast
+from holdfast_chaos.nemesis.killing import brought_back
 from holdfast_chaos.nemesis.stage import Stage
 
 DISK_FAILED: Final = 74
@@ -101,16 +102,11 @@ async def power_loss(stage: Stage) -> None:
     count = stage.chance.choice([1, stage.majority, len(stage.cluster.nodes)])
     nodes = [stage.cluster.nodes[number] for number in stage.some(count)]
     torn = stage.chance.random() < 0.5
-    try:
+    async with brought_back(nodes):
         await asyncio.gather(*(_tell(node, "power_off", torn=torn) for node in nodes), return_exceptions=True)
         for node in nodes:
             await _ended(stage, node, {POINT_STRUCK: f"a loss of power{', torn' if torn else ''}"})
         await stage.over()
-    finally:
-        for node in nodes:
-            if not node.is_running:
-                node.start()
-    await asyncio.gather(*(node.ready() for node in nodes))
 
 
 async def failpoint(stage: Stage) -> None:

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 
+from holdfast_chaos.cluster.node_process import NodeProcess
 from holdfast_chaos.nemesis.stage import Stage
 
 UP_S = (0.1, 1.0)
 """How long a node of a crash loop lives, from its start."""
 
 
-async def down(stage: Stage, numbers: Iterable[int]) -> None:
-    """Kill -9 of these at one moment, and what the kernel says of it; they come back at the end."""
-    nodes = [stage.cluster.nodes[number] for number in numbers]
+@asynccontextmanager
+async def brought_back(nodes: Sequence[NodeProcess]) -> AsyncIterator[None]:
+    """Whatever happens inside: those that do not run are started at its end; all are ready behind it."""
     try:
-        killed = [node for node in nodes if node.kill()]
-        for node in killed:
-            if node.status == -signal.SIGKILL:
-                stage.proof(f"node {node.number} ended by signal {int(signal.SIGKILL)}")
-        await stage.over()
+        yield
     finally:
         for node in nodes:
             if not node.is_running:
                 node.start()
     await asyncio.gather(*(node.ready() for node in nodes))
+
+
+async def down(stage: Stage, numbers: Iterable[int]) -> None:
+    """Kill -9 of these at one moment, and what the kernel says of it; they come back at the end."""
+    nodes = [stage.cluster.nodes[number] for number in numbers]
+    async with brought_back(nodes):
+        killed = [node for node in nodes if node.kill()]
+        for node in killed:
+            if node.status == -signal.SIGKILL:
+                stage.proof(f"node {node.number} ended by signal {int(signal.SIGKILL)}")
+        await stage.over()
 
 
 async def one(stage: Stage) -> None:
@@ -51,16 +60,12 @@ async def everyone(stage: Stage) -> None:
 async def crash_loop(stage: Stage) -> None:
     """One node is killed again and again, at any moment of its start."""
     node = stage.cluster.nodes[stage.some(1)[0]]
-    try:
+    async with brought_back([node]):
         while stage.left_s > 0:
             if node.kill():
                 stage.proof(f"start {node.starts} of node {node.number} ended by a signal")
             node.start()
             await asyncio.sleep(min(stage.chance.uniform(*UP_S), stage.left_s))
-    finally:
-        if not node.is_running:
-            node.start()
-    await node.ready()
 
 
 async def rolling_restart(stage: Stage) -> None:
