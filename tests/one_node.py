@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,20 +13,12 @@ from holdfast.errors import Reason
 from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1 import types_pb2 as types
 from holdfast.v1.cache_pb2_grpc import CacheStub
+from holdfast_chaos.cluster.layout import free_ports
 from holdfast_node.config import Config, from_mapping
 from holdfast_node.server import run
 
 _NOT_YET = {Reason.NOT_LEADER, Reason.BUSY, Reason.NO_QUORUM}
 SESSION = bytes(range(16))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
 
 
 def config_of(folder: Path, **raw: Any) -> Config:

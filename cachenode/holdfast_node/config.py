@@ -26,6 +26,7 @@ from holdfast.keys import DEFAULT_NAMESPACE, KEY_BYTES_MAX, NAMESPACE, KeyRange
 from holdfast.shardmap import Replica, Shard, ShardMap
 
 from holdfast_node.config_keys import SETTINGS, ConfigError, Setting, checked, nearest, refuse_unknown
+from holdfast_node.limits import GRPC_PORT_MAX, PEER_PORT_ABOVE
 
 ENVIRONMENT_PREFIX = "HOLDFAST_"
 NODES_MAX = 64
@@ -100,10 +101,6 @@ class Config:
     wal_total_bytes_max: int
     nodes: tuple[NodeEntry, ...]
     namespaces: tuple[NamespaceConfig, ...]
-
-    def peers(self) -> dict[int, str]:
-        """Addresses (gRPC) of the other nodes."""
-        return {entry.id: entry.address for entry in self.nodes if entry.id != self.node}
 
     def namespace(self, name: str) -> NamespaceConfig | None:
         """The namespace of that name."""
@@ -204,6 +201,23 @@ def split_address(key: str, address: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigError(key, f"{address!r} is not HOST:PORT with a port of 1..65535")
     return host, int(port)
+
+
+def check_grpc_address(key: str, address: str) -> None:
+    """Raises ConfigError unless it is HOST:PORT, with room for the peer port above."""
+    _, port = split_address(key, address)
+    if port > GRPC_PORT_MAX:
+        raise ConfigError(
+            key,
+            f"{address!r}: the port must be at most {GRPC_PORT_MAX}, since the other nodes connect to"
+            f" port + {PEER_PORT_ABOVE}",
+        )
+
+
+def peer_address(address: str) -> str:
+    """Where the other nodes reach the node of a gRPC address; both were checked."""
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + PEER_PORT_ABOVE}"
 
 
 def is_loopback(host: str) -> bool:
@@ -343,6 +357,7 @@ def _check_nodes(nodes: tuple[NodeEntry, ...], own: int) -> NodeEntry:
         if addresses.index(entry.address) != i:
             raise ConfigError(f"nodes[{i}].address", f"{entry.address} is named twice")
         _check_loopback(f"nodes[{i}].address", entry.address)
+        check_grpc_address(f"nodes[{i}].address", entry.address)
         if entry.http:
             _check_loopback(f"nodes[{i}].http", entry.http)
     found = next((entry for entry in nodes if entry.id == own), None)
@@ -401,8 +416,14 @@ def _check_whole(config: Config) -> None:
     if not config.http_address:
         raise ConfigError("http_address", "is required, here or as nodes[].http of this node")
     _check_loopback("http_address", config.http_address)
+    for key in ("address", "advertise"):
+        check_grpc_address(key, getattr(config, key))
     if config.http_address == config.address:
         raise ConfigError("http_address", f"{config.http_address} is also the gRPC address")
+    if config.http_address == peer_address(config.address):
+        raise ConfigError(
+            "http_address", f"{config.http_address} is also where the other nodes reach this one"
+        )
     _check_timing(config)
     names = [entry.name for entry in config.namespaces]
     for i, name in enumerate(names):

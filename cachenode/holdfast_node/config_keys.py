@@ -61,7 +61,13 @@ SETTINGS: tuple[Setting, ...] = (
         10_000,
     ),
     Setting("data_dir", str, None, "Directory of the WAL, the snapshots and the node's identity."),
-    Setting("address", str, "", "Where gRPC listens, HOST:PORT. Absent: this node's nodes[].address."),
+    Setting(
+        "address",
+        str,
+        "",
+        "Where gRPC listens, HOST:PORT. The other nodes connect to PORT + 10000. Absent: this node's"
+        " nodes[].address.",
+    ),
     Setting(
         "advertise",
         str,

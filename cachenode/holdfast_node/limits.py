@@ -18,6 +18,12 @@ from holdfast.units import HASH_BYTES
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
 
+# ---- addresses (refused INVALID, or at the start) -----------------------------------------------------
+
+# The other nodes reach a node at its gRPC port + this (decision 0008).
+PEER_PORT_ABOVE: Final = 10_000
+GRPC_PORT_MAX: Final = 65_535 - PEER_PORT_ABOVE
+
 # ---- one operation (refused INVALID, the field is named) ---------------------------------------------
 
 KEY_BYTES_MAX: Final = keys.KEY_BYTES_MAX

@@ -16,8 +16,8 @@ from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard as MapEntry
 from holdfast_raft.driver import Driver
 from holdfast_raft.errors import RaftError
-from holdfast_raft.grpc_transport import PeerInfo
 from holdfast_raft.status import Role
+from holdfast_raft.tcp_transport import PeerInfo
 
 from holdfast_node.config import Config
 from holdfast_node.health import NodeFacts, ReplicaFacts

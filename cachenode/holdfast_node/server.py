@@ -19,7 +19,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 
 import grpc
@@ -34,24 +34,25 @@ from holdfast_raft.disk import Disk
 from holdfast_raft.driver import Driver
 from holdfast_raft.election import Timing
 from holdfast_raft.file_disk import FileDisk
-from holdfast_raft.grpc_transport import SERVER_OPTIONS, GrpcTransport
 from holdfast_raft.machine import CorruptImage
 from holdfast_raft.snapshots import SnapshotDamaged, SnapshotStore
+from holdfast_raft.tcp_transport import TcpTransport
 from holdfast_raft.wal import Wal, WalOptions
 from holdfast_raft.wal_records import WalDamaged
 
 from holdfast_node import beginning, health, talk
 from holdfast_node.cache.state import State
-from holdfast_node.config import Config, ConfigError, first_map, split_address
+from holdfast_node.config import Config, ConfigError, first_map, peer_address, split_address
 from holdfast_node.http import HttpServer, Page, PortInUseError
 from holdfast_node.identity import DataDirectory, DirectoryRefusedError, shape_of
+from holdfast_node.limits import PEER_PORT_ABOVE
 from holdfast_node.load_figures import LoadFigures
 from holdfast_node.metrics import Metrics, Traffic
 from holdfast_node.node_core import NodeCore
 from holdfast_node.node_facts import Node
 from holdfast_node.rpc import cache_service, convert, joining, placement_service, watch_service
 from holdfast_node.rpc.cache_service import CacheService
-from holdfast_node.rpc.forward import Forwarder
+from holdfast_node.rpc.forward import MESSAGE_BYTES_MAX, Forwarder
 from holdfast_node.rpc.interceptors import Guard
 from holdfast_node.rpc.placement_service import PlacementService
 from holdfast_node.rpc.served import Served
@@ -72,6 +73,14 @@ EXIT_DISK_FAILED = 74
 _OPTIONS = (
     # Two processes on one port would each get some of the calls.
     ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    # A client whose host has gone is noticed, and one that asks whether we live may.
+    ("grpc.keepalive_time_ms", 5000),
+    ("grpc.keepalive_timeout_ms", 5000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
 )
 _STATUSES = (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING)
 _REFUSALS = (
@@ -220,9 +229,9 @@ class Server:
             make_shard=self._make_shard,
             figures=self._figures,
             remember=lambda news: self._remember(directory, news),
-            set_peers=self._transport.set_peers,
+            set_peers=self._set_peers,
         )
-        self._transport.set_peers(self._core.book.peers_of(config.node))
+        self._set_peers(self._core.book.peers_of(config.node))
         self._make_replicas(directory, wal)
         self._node = Node(config, _version(), self._driver, self._transport, self._core)
         self._metrics = Metrics(self._traffic, self._node)
@@ -239,13 +248,13 @@ class Server:
         self._forwarder = Forwarder()
         self._cache = CacheService(self._served, self._forwarder)
 
-    def _make_transport(self, directory: DataDirectory) -> GrpcTransport:
+    def _make_transport(self, directory: DataDirectory) -> TcpTransport:
         config = self.config
-        return GrpcTransport(
+        return TcpTransport(
             config.cluster_id,
             config.node,
             directory.identity.incarnation,
-            config.peers(),
+            {},
             http=config.http_address,
             version=_version(),
             pid=os.getpid(),
@@ -254,6 +263,9 @@ class Server:
             loop=self._loop,
             clock=self._clock,
         )
+
+    def _set_peers(self, addresses: Mapping[int, str]) -> None:
+        self._transport.set_peers({node: peer_address(address) for node, address in addresses.items()})
 
     def _make_replicas(self, directory: DataDirectory, wal: Wal) -> None:
         """Opens the replicas the WAL knows, or makes those of a first start, and makes that durable."""
@@ -296,15 +308,14 @@ class Server:
     # ---- ports ------------------------------------------------------------------------
 
     async def open_ports(self) -> None:
-        """Opens both ports and begins to speak to the peers."""
+        """Opens all ports and begins to speak to the peers."""
         stack = self._stack
         server = grpc.aio.server(
             interceptors=(Guard(self._traffic),),
-            options=[*SERVER_OPTIONS, *_OPTIONS],
+            options=_OPTIONS,
         )
         server.add_generic_rpc_handlers(
             (
-                self._transport.handler(),
                 self._cache.handler(),
                 WatchService(self._served).handler(),
                 PlacementService(self._served, self._node, self._core, self._forwarder).handler(),
@@ -327,7 +338,7 @@ class Server:
         stack.push_async_callback(self._forwarder.close)
         await server.start()
         stack.push_async_callback(server.stop, GRACE_S)
-        stack.push_async_callback(self._transport.close)
+        await self._open_peer_port()
         await self._open_http()
         reporter = health.HealthReporter(health_servicer, self._node.health, _STATUSES)
         for work in (reporter.run(), self._watch_loop()):
@@ -335,6 +346,16 @@ class Server:
         self._transport.start()
         self._core.start()
         self._driver.wake_soon()
+
+    async def _open_peer_port(self) -> None:
+        address = peer_address(self.config.address)
+        self._stack.push_async_callback(self._transport.close)
+        try:
+            await self._transport.listen(*split_address("address", address))
+        except OSError as problem:
+            raise PortInUseError(
+                f"cannot listen on {address}, the gRPC port + {PEER_PORT_ABOVE}, for other nodes: {problem}"
+            ) from None
 
     async def _open_http(self) -> None:
         http = HttpServer(

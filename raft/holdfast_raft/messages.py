@@ -1,6 +1,6 @@
 """What replicas say to each other, as plain values.
 
-The wire form is proto/holdfast_raft/v1/peer.proto; `grpc_transport` converts, nothing else does. The
+The wire form is proto/holdfast_raft/v1/peer.proto; `peer_wire` converts, nothing else does. The
 simulator carries these values as they are. Units: indexes and terms as in Raft, times in the unit
 their name ends with.
 """

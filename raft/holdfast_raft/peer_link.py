@@ -1,43 +1,39 @@
-"""One connection to one peer: two lanes with bounded queues, and what ended it.
+"""One connection to one peer: two lanes, what they hold back until they are flushed, and what ended it.
 
 Invariant: a link ends once and for good. From then on it takes nothing to send and delivers nothing,
 not even messages of an envelope already in hand; so a message in the middle is never missing.
 
-Does not open streams, shake hands or reconnect: `grpc_transport` does, and hands in each lane's read
-and write.
+Does not shake hands or reconnect: `peer_dialer` and `peer_acceptor` do, and hand in streams that stand.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from holdfast_raft.messages import NodeMessage
-from holdfast_raft.peer_wire import Hello, WireError, decode
+from holdfast_raft.peer_greeting import Goodbye, Hello, WireError, encode_goodbye, goodbye_in
+from holdfast_raft.peer_stream import PeerStream
+from holdfast_raft.peer_wire import decode
 
 log = logging.getLogger(__name__)
 
-ENVELOPE_BYTES_MAX = 16 << 20
-"""gRPC's cap on a message, on both sides; refused before it is parsed."""
-
-MESSAGE_BYTES_MAX = 15 << 20
+MESSAGE_BYTES_MAX: Final = 15 << 20
 """Of one message. A driver cuts appends and snapshots far smaller; here it is a programmer's error."""
 
-PACK_BYTES = 512 << 10
+PACK_BYTES: Final = 512 << 10
 """Messages are packed into one envelope up to about here, so that one envelope never holds a loop long."""
 
-Read = Callable[[], Awaitable[bytes | None]]
-"""The next envelope; None: the stream ended. Raises what the network raises."""
-
-Write = Callable[[bytes], Awaitable[None]]
+LOOKS_MAX: Final = 4
+"""A peer that is silent for so many looks is gone, or stopped."""
 
 
 class Ending(NamedTuple):
     """Why a link is over.
 
-    by_peer: the process on the other side closed it. is_malformed: it sent what makes no sense.
+    by_peer: the process on the other side ended it. is_malformed: it sent what makes no sense.
     """
 
     why: str
@@ -45,59 +41,47 @@ class Ending(NamedTuple):
     is_malformed: bool = False
 
 
-Cause = Callable[[Exception], Ending]
-"""What an exception of Read or Write means."""
-
-
 class Lane:
-    """A queue of encoded messages in front of one stream's write."""
+    """What is said on one stream. Messages wait, encoded, until they are released."""
 
-    __slots__ = ("_ready", "_staged", "_wake", "bytes_max", "queued_bytes")
+    __slots__ = ("_staged", "_staged_bytes", "_stream", "bytes_max", "was_used")
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, stream: PeerStream, bytes_max: int) -> None:
         self.bytes_max = bytes_max
-        # Staged, ready and in the hands of the network's write.
-        self.queued_bytes = 0
+        self.was_used = False  # since somebody looked
+        self._stream = stream
         self._staged: list[bytes] = []
-        self._ready: list[bytes] = []
-        self._wake: asyncio.Future[None] | None = None
+        self._staged_bytes = 0
+
+    @property
+    def queued_bytes(self) -> int:
+        """Staged, or not yet taken by the network."""
+        return self._staged_bytes + self._stream.unsent_bytes
 
     def stage(self, encoded: bytes) -> bool:
         """Keeps a message for the next release; False when it does not fit."""
         if self.queued_bytes + len(encoded) > self.bytes_max:
             return False
         self._staged.append(encoded)
-        self.queued_bytes += len(encoded)
+        self._staged_bytes += len(encoded)
         return True
 
     def release(self) -> None:
-        """What was staged may leave."""
-        self._ready += self._staged
-        self._staged.clear()
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-
-    async def run(self, write: Write) -> None:
-        """Writes what is released, for ever; one write at a time, whatever came meanwhile in the next."""
-        loop = asyncio.get_running_loop()
-        while True:
-            if not self._ready:
-                self._wake = loop.create_future()
-                await self._wake
-            envelope = self._pack()
-            await write(envelope)
-            self.queued_bytes -= len(envelope)
-
-    def _pack(self) -> bytes:
-        size = count = 0
-        for encoded in self._ready:
-            if count and size + len(encoded) > PACK_BYTES:
-                break
+        """Sends what was staged, in as few envelopes as are of a decent size."""
+        staged, self._staged, self._staged_bytes = self._staged, [], 0
+        self.was_used = True
+        if len(staged) == 1:
+            self._stream.write(staged[0])
+            return
+        pack: list[bytes] = []
+        size = 0
+        for encoded in staged:
+            if pack and size + len(encoded) > PACK_BYTES:
+                self._stream.write(b"".join(pack))
+                pack, size = [], 0
+            pack.append(encoded)
             size += len(encoded)
-            count += 1
-        envelope = self._ready[0] if count == 1 else b"".join(self._ready[:count])
-        del self._ready[:count]
-        return envelope
+        self._stream.write(b"".join(pack))
 
 
 class Link:
@@ -111,17 +95,22 @@ class Link:
     def __init__(
         self,
         hello: Hello,
-        control_bytes_max: int,
-        bulk_bytes_max: int,
+        control: tuple[PeerStream, int],
+        bulk: tuple[PeerStream, int],
         deliver: Callable[[int, NodeMessage, int], None],
     ) -> None:
+        """control, bulk: streams whose hellos were read, and the most bytes that may wait on them."""
         self.hello = hello
         self.peer = hello.node
-        self.control = Lane(control_bytes_max)
-        self.bulk = Lane(bulk_bytes_max)
+        self.control = Lane(*control)
+        self.bulk = Lane(*bulk)
         self.is_open = False
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._streams = (control[0], bulk[0])
         self._deliver = deliver
+        self._silent_looks = 0
+        for stream in self._streams:
+            stream.lost.add_done_callback(self._lost)
 
     def __repr__(self) -> str:
         state = self.ended.result().why if self.ended.done() else "open" if self.is_open else "opening"
@@ -130,44 +119,66 @@ class Link:
             f"queued {self.control.queued_bytes} + {self.bulk.queued_bytes} bytes>"
         )
 
-    def end(self, why: str, *, by_peer: bool = False) -> None:
-        """Over; later calls change nothing."""
-        self._end(Ending(why, by_peer))
+    def carry(self) -> None:
+        """Begins to deliver what the peer says."""
+        for stream in self._streams:
+            stream.carry(self._receive)
 
-    def _end(self, ending: Ending) -> None:
-        self.is_open = False
+    def look(self) -> None:
+        """At regular times: says that we live, and ends the link of a peer that says nothing any more."""
+        self._silent_looks += 1
+        if self._silent_looks > LOOKS_MAX:
+            self.end(f"nothing was heard of node {self.peer}")
+            return
+        if not self.control.was_used:
+            self._streams[0].write(b"")
+        self.control.was_used = False
+
+    def end(self, why: str, *, closing: bool = False) -> None:
+        """Over, by us; later calls change nothing. closing: our process is going away."""
         if not self.ended.done():
-            self.ended.set_result(ending)
+            self._end(Ending(why, by_peer=False), Goodbye(why, closing))
 
-    async def run(self, lane: Lane, read: Read, write: Write, cause: Cause) -> None:
-        """Carries one lane until the link is over."""
-        tasks = [
-            asyncio.create_task(self._guard(self._receive, read, cause)),
-            asyncio.create_task(self._guard(lane.run, write, cause)),
-        ]
-        try:
-            # shield: a cancelled owner must not cancel what others wait for.
-            await asyncio.shield(self.ended)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    def _end(self, ending: Ending, goodbye: Goodbye | None = None) -> None:
+        if self.ended.done():
+            return
+        self.is_open = False
+        self.ended.set_result(ending)
+        last = encode_goodbye(goodbye) if goodbye is not None else b""
+        for stream in self._streams:
+            stream.close(last)
 
-    async def _guard(self, work: Callable[[Any], Awaitable[None]], stream: Any, cause: Cause) -> None:
-        try:
-            await work(stream)
-        except WireError as error:
-            log.error("peer.malformed node=%d: %s", self.peer, error)  # noqa: TRY400
-            self._end(Ending(f"malformed: {error}", by_peer=False, is_malformed=True))
-        except Exception as error:  # noqa: BLE001 - whatever gRPC raises, the link is over
-            self._end(cause(error))
+    def _lost(self, lost: asyncio.Future[Exception | None]) -> None:
+        error = lost.result()
+        if isinstance(error, WireError):
+            log.error("peer.malformed node=%d: %s", self.peer, error)
+            why = f"malformed: {error}"
+            self._end(Ending(why, by_peer=False, is_malformed=True), Goodbye(why, lasting=True))
+        else:
+            self._end(ending_of(error))
 
-    async def _receive(self, read: Read) -> None:
-        while (data := await read()) is not None:
-            if len(data) > ENVELOPE_BYTES_MAX:
-                raise WireError(f"an envelope of {len(data)} bytes")
-            for message, size in decode(data):
-                if not self.is_open:
-                    return
-                self._deliver(self.peer, message, size)
-        self.end("the peer ended the stream", by_peer=True)
+    def _receive(self, envelope: bytes) -> None:
+        """Raises WireError, which ends the stream, and with it the link."""
+        self._silent_looks = 0
+        if not envelope:
+            return
+        goodbye = goodbye_in(envelope)
+        if goodbye is not None:
+            self._end(Ending(f"node {self.peer}: {goodbye.why}", by_peer=goodbye.closing))
+            return
+        for message, size in decode(envelope):
+            if not self.is_open:
+                return
+            self._deliver(self.peer, message, size)
+
+
+def ending_of(error: Exception | None) -> Ending:
+    """What the end of a connection without a word means.
+
+    A process that dies shows as an end or a reset; a network that swallows everything as a timeout. A wrong
+    guess costs a pre-vote that the others refuse; a missed one costs an election timeout.
+    """
+    if error is None:
+        return Ending("the peer closed the connection", by_peer=True)
+    silent = isinstance(error, TimeoutError) or not isinstance(error, ConnectionError)
+    return Ending(f"the connection broke: {error or type(error).__name__}", by_peer=not silent)

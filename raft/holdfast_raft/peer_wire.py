@@ -12,18 +12,14 @@ Does not bound sizes (the transport does, before it calls `decode`) and does not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from holdfast_raft import messages as m
 from holdfast_raft.messages import NodeMessage
+from holdfast_raft.peer_greeting import WireError
 from holdfast_raft.v1 import peer_pb2 as pb
-
-
-class WireError(ValueError):
-    """Bytes that no peer of this version sends."""
-
 
 # --- messages to bytes ------------------------------------------------------------------------------
 
@@ -294,45 +290,3 @@ _NODE_READERS: dict[str, Callable[[Any], NodeMessage]] = {
     "confirm_reply": _read_confirm_reply,
     "told": lambda w: m.Told(w.data),
 }
-
-
-# --- the handshake ----------------------------------------------------------------------------------
-
-
-class Hello(NamedTuple):
-    """Who is speaking; epoch: which connection of this pair this is."""
-
-    cluster_id: str
-    node: int
-    incarnation: int
-    epoch: int
-    http: str
-    version: str
-    pid: int
-    zone: str
-
-
-def encode_hello(hello: Hello) -> bytes:
-    """An envelope with only a hello."""
-    return pb.Envelope(hello=pb.Hello(**hello._asdict())).SerializeToString()
-
-
-def decode_hello(data: bytes) -> Hello:
-    """The hello of an envelope that holds nothing else; raises WireError."""
-    try:
-        envelope = pb.Envelope.FromString(data)
-    except DecodeError as error:
-        raise WireError(f"not an envelope: {error}") from None
-    if not envelope.HasField("hello") or envelope.messages:
-        raise WireError("the first message is not a hello")
-    wire = envelope.hello
-    return Hello(
-        wire.cluster_id,
-        wire.node,
-        wire.incarnation,
-        wire.epoch,
-        wire.http,
-        wire.version,
-        wire.pid,
-        wire.zone,
-    )

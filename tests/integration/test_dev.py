@@ -20,9 +20,9 @@ STOP_WITHIN_S = 30
 
 
 def free_base_port() -> int:
-    """A base port whose gRPC and HTTP ports are free now; different for test processes side by side."""
-    for base in range(30_000 + os.getpid() % 1000 * 20, 60_000, 200):
-        ports = [base + offset + i for offset in (0, 100) for i in range(3)]
+    """A base port whose gRPC, HTTP and peer ports are free now; different for test processes side by side."""
+    for base in range(10_000 + os.getpid() % 100 * 50, 22_000, 200):
+        ports = [base + offset + i for offset in (0, 100, 10_000) for i in range(3)]
         try:
             for port in ports:
                 with socket.socket() as probe:

@@ -115,7 +115,7 @@ STOPS_AT = {
         "holdfast_node.rpc.*",
         "holdfast_node.talk",
     ),
-    "holdfast_raft.v1": ("holdfast_raft.grpc_transport", "holdfast_raft.peer_wire"),
+    "holdfast_raft.v1": ("holdfast_raft.peer_greeting", "holdfast_raft.peer_wire"),
 }
 
 

@@ -258,7 +258,7 @@ class PlacementAdmin:
 
     async def _join(self, leading: Leading, request: Any) -> Any:
         command = commands.JoinNode(
-            request.address, request.incarnation, 0, request.http, request.zone,
+            placement_convert.address_of(request), request.incarnation, 0, request.http, request.zone,
             labels_of(request.labels), request.weight,
         )  # fmt: skip
         answer = await self._propose(leading, command, dry_run=False)
@@ -278,7 +278,8 @@ class PlacementAdmin:
         )
 
     async def _add_node(self, leading: Leading, request: Any) -> Any:
-        command = commands.AddNode(request.address, request.zone, labels_of(request.labels), request.weight)
+        address = placement_convert.address_of(request)
+        command = commands.AddNode(address, request.zone, labels_of(request.labels), request.weight)
         answer = await self._propose(leading, command, request.dry_run)
         return pb.AddNodeResponse(node=self._node(leading, answer), explanation=answer.explanation)
 

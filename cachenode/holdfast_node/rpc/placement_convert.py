@@ -17,6 +17,7 @@ from holdfast.v1 import types_pb2
 
 from holdfast_node import limits
 from holdfast_node.cache.policy import Eviction
+from holdfast_node.config import ConfigError, check_grpc_address
 from holdfast_node.placement.by_hand import Desk
 from holdfast_node.placement.cluster import PLANNING_BOUNDS, Namespace, Node, Planning, Policy, Refusal
 from holdfast_node.placement.content import Content
@@ -135,6 +136,15 @@ def node_fields(node: Node) -> dict[str, Any]:
         "draining": node.draining,
         "expected": node.expected,
     }
+
+
+def address_of(request: pb.AddNodeRequest | pb.JoinClusterRequest) -> str:
+    """Where a node is to be reached. Raises HoldfastError."""
+    try:
+        check_grpc_address("address", request.address)
+    except ConfigError as problem:
+        raise convert.invalid("address", problem.message) from None
+    return request.address
 
 
 def cordon_until(request: pb.SetNodeRequest, now_ms: int) -> int | None:

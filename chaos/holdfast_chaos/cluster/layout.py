@@ -5,6 +5,7 @@ Each node has three ports: the gate that everybody knows it by, where it listens
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 CLUSTER_ID: Final = "chaos"
+PEER_PORT_ABOVE: Final = 10_000
+"""Nodes reach each other at the gRPC port + this."""
 FIRST_PORT: Final = 12_000
-"""Below what kernels hand out to clients (from 32 768 on)."""
-PORTS: Final = 20_000
+PORTS: Final = 10_000
+"""So both ports of a node are below what kernels hand out to clients (from 32 768 on)."""
 
 
 class Place(NamedTuple):
@@ -67,18 +70,22 @@ class Place(NamedTuple):
         return self.folder / "log"
 
 
+# Processes side by side begin apart.
+_candidates = itertools.count(os.getpid() * 40)
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Ports of 127.0.0.1 that nobody uses now, nor the peer ports above them; others at each call."""
     found: list[int] = []
-    candidate = FIRST_PORT + os.getpid() * 40 % PORTS
     while len(found) < count:
-        with socket.socket() as probe:
+        candidate = FIRST_PORT + next(_candidates) % PORTS
+        with socket.socket() as probe, socket.socket() as above:
             try:
                 probe.bind(("127.0.0.1", candidate))
+                above.bind(("127.0.0.1", candidate + PEER_PORT_ABOVE))
                 found.append(candidate)
             except OSError:
                 pass
-        candidate = FIRST_PORT + (candidate + 1 - FIRST_PORT) % PORTS
     return found
 
 

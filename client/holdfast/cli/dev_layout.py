@@ -29,6 +29,7 @@ from holdfast.cli.verbs import FailedError
 
 HOST = "127.0.0.1"
 HTTP_OFFSET = 100
+PEER_OFFSET = 10_000  # a node's rule: holdfast_node.config
 NODES_MAX = 9
 SHARDS_MAX = 256
 # Keys are cut where names made of these are cut evenly; other characters fall beside them.
@@ -58,6 +59,10 @@ class Shape(NamedTuple):
     def http(self, node: int) -> str:
         """Where a node serves /metrics /healthz /readyz."""
         return f"{HOST}:{self.base_port + HTTP_OFFSET + node - 1}"
+
+    def peer(self, node: int) -> str:
+        """Where the other nodes reach a node."""
+        return f"{HOST}:{self.base_port + PEER_OFFSET + node - 1}"
 
 
 class Wanted(NamedTuple):
@@ -187,7 +192,8 @@ def ports_in_use(shape: Shape) -> list[str]:
     """Addresses another process listens on, each with what it was wanted for."""
     found = []
     for node in shape.node_ids():
-        for purpose, address in (("gRPC", shape.address(node)), ("HTTP", shape.http(node))):
+        ports = (("gRPC", shape.address(node)), ("HTTP", shape.http(node)), ("peers", shape.peer(node)))
+        for purpose, address in ports:
             host, _, port = address.rpartition(":")
             with socket.socket() as probe:
                 # As the servers do: a port that only waits for old connections to fade is free.

@@ -20,12 +20,23 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Envelope(_message.Message):
-    """What one node says to another in one turn of its loop."""
+    """Two TCP connections per pair of nodes, dialled by the node with the lower id, at the peer port of the
+    other: small and urgent messages on the control lane, large appends and snapshots on the bulk lane, so
+    that a snapshot never delays a heartbeat. Each side of a connection sends frames:
+
+      once, by the dialling node:  24 bytes that name the protocol, its version and the lane (peer_stream.py)
+      then, each way:              length (4 bytes, big endian), an Envelope of that length
+
+    A frame of length 0 says only that its sender lives.
+
+    What one node says to another in one turn of its loop.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HELLO_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
+    GOODBYE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First message each way: who is speaking. Nothing else is looked at before it, and it comes only once."""
@@ -36,15 +47,20 @@ class Envelope(_message.Message):
         both, which is how a sender packs: each message is encoded once, whoever it goes to.
         """
 
+    @_builtins.property
+    def goodbye(self) -> Global___Goodbye:
+        """Last message of who ends a connection, where there is time to say so."""
+
     def __init__(
         self,
         *,
         hello: Global___Hello | None = ...,
         messages: _abc.Iterable[Global___Message] | None = ...,
+        goodbye: Global___Goodbye | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "messages", b"messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "hello", b"hello", "messages", b"messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -94,6 +110,39 @@ class Hello(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
+
+@_typing.final
+class Goodbye(_message.Message):
+    """Why the sender ends the connection, or will have none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHY_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    LASTING_FIELD_NUMBER: _builtins.int
+    NEWEST_EPOCH_FIELD_NUMBER: _builtins.int
+    why: _builtins.str
+    closing: _builtins.bool
+    """The sender's process is going away."""
+    lasting: _builtins.bool
+    """Trying again soon is of no use: somebody has to change something."""
+    newest_epoch: _builtins.int
+    """The newest epoch that the sender has seen of this peer, if the one offered was not newer; else 0."""
+    def __init__(
+        self,
+        *,
+        why: _builtins.str = ...,
+        closing: _builtins.bool = ...,
+        lasting: _builtins.bool = ...,
+        newest_epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "lasting", b"lasting", "newest_epoch", b"newest_epoch", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Goodbye: _TypeAlias = Goodbye  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):

@@ -33,8 +33,28 @@ def test_addresses_default_to_this_nodes_entry() -> None:
     config = from_mapping(BASE)
 
     assert (config.address, config.http_address) == ("127.0.0.1:7401", "127.0.0.1:7501")
-    assert config.peers() == {1: "127.0.0.1:7400", 3: "127.0.0.1:7402"}
     assert from_mapping({**BASE, "address": "127.0.0.1:9"}).address == "127.0.0.1:9"
+
+
+@pytest.mark.parametrize("key", ["address", "nodes[0].address"])
+def test_a_grpc_port_leaves_room_for_the_peer_port_above_it(key: str) -> None:
+    """The other nodes connect to the gRPC port + 10 000, which is refused where it would be no port."""
+    high = {"address": "127.0.0.1:55536"}
+    raw = (
+        {**BASE, **high}
+        if key == "address"
+        else {**BASE, "nodes": [{**BASE["nodes"][0], **high}, *BASE["nodes"][1:]]}
+    )
+
+    caught = refusal(raw)
+
+    assert caught.key == key
+    assert "at most 55535" in caught.message
+
+
+def test_http_and_the_other_nodes_need_ports_of_their_own() -> None:
+    """HTTP at the port where the other nodes connect is refused before anything listens."""
+    assert refusal({**BASE, "http_address": "127.0.0.1:17401"}).key == "http_address"
 
 
 def test_a_typo_is_refused_with_the_nearest_key() -> None:
@@ -94,7 +114,7 @@ def test_only_loopback_may_be_listened_on(address: str) -> None:
     assert "TLS is not available" in caught.message
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:7400", "127.9.9.9:1", "localhost:80", "[::1]:65535"])
+@pytest.mark.parametrize("address", ["127.0.0.1:7400", "127.9.9.9:1", "localhost:80", "[::1]:55535"])
 def test_loopback_addresses_are_taken(address: str) -> None:
     """Every form of loopback is an address to listen on."""
     assert from_mapping({**BASE, "address": address}).address == address

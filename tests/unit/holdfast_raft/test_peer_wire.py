@@ -7,7 +7,16 @@ from typing import get_args, get_type_hints
 
 import pytest
 from holdfast_raft import messages as m
-from holdfast_raft.peer_wire import Hello, WireError, decode, decode_hello, encode, encode_hello
+from holdfast_raft.peer_greeting import (
+    Goodbye,
+    Hello,
+    WireError,
+    decode_greeting,
+    encode_goodbye,
+    encode_hello,
+    goodbye_in,
+)
+from holdfast_raft.peer_wire import decode, encode
 from holdfast_raft.v1 import peer_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,7 +110,7 @@ def test_each_message_is_given_with_its_own_size():
 @given(st.binary(max_size=60))
 def test_any_bytes_decode_to_messages_or_to_a_wire_error(data):
     """Nothing but WireError escapes for bytes of anyone's making."""
-    for read in (decode, decode_hello):
+    for read in (decode, decode_greeting):
         with contextlib.suppress(WireError):
             read(data)
 
@@ -127,11 +136,18 @@ def test_a_hello_in_the_middle_is_an_error():
 
 
 def test_a_hello_comes_back_as_it_was_said():
-    """decode_hello(encode_hello(h)) is h."""
-    assert decode_hello(encode_hello(HELLO)) == HELLO
+    """decode_greeting(encode_hello(h)) is h."""
+    assert decode_greeting(encode_hello(HELLO)) == HELLO
+
+
+def test_a_goodbye_comes_back_as_it_was_said_and_is_known_by_its_first_byte():
+    """Among the envelopes of an open connection too, where messages are none."""
+    said = Goodbye("why", closing=True, lasting=True, newest_epoch=7)
+    assert decode_greeting(encode_goodbye(said)) == goodbye_in(encode_goodbye(said)) == said
+    assert goodbye_in(encode(m.Addressed(1, 1, m.Gone()))) is None
 
 
 def test_a_hello_with_messages_is_an_error():
     """Nothing rides along with a hello: it is looked at before the sender is admitted."""
     with pytest.raises(WireError, match="not a hello"):
-        decode_hello(encode_hello(HELLO) + encode(m.Addressed(1, 1, m.Gone())))
+        decode_greeting(encode_hello(HELLO) + encode(m.Addressed(1, 1, m.Gone())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast_chaos.cluster.layout import born_with, free_ports, joining, places
+from holdfast_chaos.cluster.layout import PEER_PORT_ABOVE, born_with, free_ports, joining, places
 from holdfast_node.config import load
 
 SETTINGS = "[wal]\nsegment_bytes = 8388608\ntotal_bytes_max = 33554432\n"
@@ -12,7 +12,9 @@ SETTINGS = "[wal]\nsegment_bytes = 8388608\ntotal_bytes_max = 33554432\n"
 
 def test_ports_are_told_apart():
     """No two things on one port."""
-    assert len(set(free_ports(12))) == 12
+    ports = free_ports(12)
+    assert len(set(ports)) == 12
+    assert max(ports) + PEER_PORT_ABOVE < 32_768
 
 
 def test_a_node_listens_behind_its_gate(tmp_path: Path) -> None:
@@ -23,7 +25,7 @@ def test_a_node_listens_behind_its_gate(tmp_path: Path) -> None:
     config = load(file)
 
     assert config.address == everyone[1].address
-    assert config.peers() == {1: everyone[0].known_as, 3: everyone[2].known_as}
+    assert [entry.address for entry in config.nodes] == [place.known_as for place in everyone]
     assert next(entry.address for entry in config.nodes if entry.id == 2) == everyone[1].known_as
     assert config.namespaces[0].splits == (b"k5",)
     assert config.wal_segment_bytes == 8 << 20

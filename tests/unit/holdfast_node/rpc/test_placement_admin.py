@@ -105,6 +105,7 @@ def test_what_cannot_be_is_refused_by_field(tmp_path: Path) -> None:
             (stub.ListPlans(pb.ListPlansRequest(limit=1001)), Reason.INVALID, "limit"),
             (stub.SetNode(pb.SetNodeRequest(node=1, cordon_ms=1 << 40)), Reason.INVALID, "cordon_ms"),
             (stub.SetNode(pb.SetNodeRequest(node=9)), Reason.INVALID, "node"),
+            (stub.AddNode(pb.AddNodeRequest(address="127.0.0.1:55536")), Reason.INVALID, "address"),
             (stub.RemoveNode(pb.RemoveNodeRequest(node=1)), Reason.CONDITION_FAILED, "node"),
             (stub.DeleteNamespace(pb.DeleteNamespaceRequest(name="default")), Reason.INVALID, "confirm"),
             (

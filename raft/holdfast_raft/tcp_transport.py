@@ -1,13 +1,13 @@
-"""The transport over gRPC: for each pair of nodes a control and a bulk stream, for all groups.
+"""The transport over TCP: for each pair of nodes a control and a bulk connection, for all groups.
 
-`peer_streams` brings connections about, `peer_link` carries one, `peer_wire` makes the bytes; here is
-the table of the connections that stand, and the contract.
+`peer_dialer` and `peer_acceptor` bring connections about, `peer_link` carries one, `peer_wire` makes the
+bytes; here is the table of the connections that stand, and the contract.
 
 Invariant: what `transport.Transport` promises. A full queue, a broken stream or bytes that make no sense
 end the connection; nothing in the middle is ever left out.
 
-Does not decide whether a peer lives (the driver's heartbeats do; gRPC's keepalive only ends connections
-into nowhere), and does not encrypt: a node binds loopback unless told otherwise.
+Does not decide whether a peer lives (the driver's heartbeats do; here a connection over which nothing comes
+any more is ended), and does not encrypt: a node binds loopback unless told otherwise.
 
 Source: raft-on-pysyncobj A.3 (transport contract), PySyncObj PR #194 (two live sockets for one node).
 """
@@ -18,18 +18,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import grpc
 
 from holdfast_raft.clock import Clock
 from holdfast_raft.messages import NodeMessage
+from holdfast_raft.peer_acceptor import Acceptor
+from holdfast_raft.peer_dialer import Dialer
+from holdfast_raft.peer_door import Door
+from holdfast_raft.peer_greeting import Hello
 from holdfast_raft.peer_link import MESSAGE_BYTES_MAX, Lane, Link
-from holdfast_raft.peer_streams import SERVER_OPTIONS, SERVICE, Acceptor, Dialer, Door
-from holdfast_raft.peer_wire import Hello, encode
+from holdfast_raft.peer_stream import PeerStream
+from holdfast_raft.peer_wire import encode
 from holdfast_raft.transport import Receiver
-
-__all__ = ["SERVER_OPTIONS", "GrpcTransport", "PeerInfo"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +37,9 @@ CONTROL_BYTES_MAX = 8 << 20
 
 BULK_BYTES_MAX = 64 << 20
 """Queued on a bulk lane; flow control asks `queued_bytes` and stays well below."""
+
+LOOK_SECONDS = 1.0
+"""Between two looks at whether a connection's peer still says something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class PeerInfo:
     connected: bool
 
 
-class GrpcTransport:
+class TcpTransport:
     """Carries messages to the other nodes of the cluster; see `transport.Transport`."""
 
     def __init__(
@@ -79,7 +81,7 @@ class GrpcTransport:
             cluster_id: of the cluster; peers of another are refused.
             node: our id.
             incarnation: ours, from the data directory.
-            peers: gRPC address by node id; our own id among them is ignored.
+            peers: HOST:PORT of the peer port, by node id; our own id among them is ignored.
             http: our HTTP address, for people; so are version, pid and zone.
             version: see http.
             pid: see http.
@@ -104,9 +106,10 @@ class GrpcTransport:
         self._dialers: dict[int, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()  # dialers of peers that are none any more
         self._dials = False
+        self._looking: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<GrpcTransport of node {self._hello.node}: {list(self._links.values())}>"
+        return f"<TcpTransport of node {self._hello.node}: {list(self._links.values())}>"
 
     # --- the contract -------------------------------------------------------------------------------
 
@@ -169,22 +172,9 @@ class GrpcTransport:
             self.is_connected(peer),
         )
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """The Peer service, for a grpc.aio server made with SERVER_OPTIONS. Bytes in, bytes out."""
-
-        async def control(_: object, context: Any) -> None:
-            await self._acceptor.serve("control", context)
-
-        async def bulk(_: object, context: Any) -> None:
-            await self._acceptor.serve("bulk", context)
-
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Control": grpc.stream_stream_rpc_method_handler(control),
-                "Bulk": grpc.stream_stream_rpc_method_handler(bulk),
-            },
-        )
+    async def listen(self, host: str, port: int) -> int:
+        """Begins to accept peers with lower ids; the port, which for 0 the kernel chooses. Raises OSError."""
+        return await self._acceptor.listen(host, port)
 
     def start(self) -> None:
         """Begins to dial the peers with higher ids. Call on the loop, after `attach`."""
@@ -192,6 +182,7 @@ class GrpcTransport:
         self._dials = True
         for peer in self._peers:
             self._dial(peer)
+        self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
 
     def set_peers(self, peers: Mapping[int, str]) -> None:
         """Who belongs to the cluster from now on, and where: addresses by node id, ours is ignored.
@@ -225,15 +216,23 @@ class GrpcTransport:
         if link is not None:
             self._end(link, why)
 
+    def _look(self) -> None:
+        # Looks are counted, not seconds: after a stall of our own what the peer said is read first.
+        self._looking = self._loop.call_later(LOOK_SECONDS, self._look)
+        for link in list(self._links.values()):
+            link.look()
+
     async def close(self) -> None:
-        """Ends every connection; call it before the server stops, so that peers see who hung up."""
+        """Ends every connection; the peers are told that this process is going away."""
         self._dials = False
+        if self._looking is not None:
+            self._looking.cancel()
         self._acceptor.close()
         dialers = [*self._dialers.values(), *self._leaving]
         for dialer in dialers:
             dialer.cancel()
         for link in list(self._links.values()):
-            self._end(link, "this node is shutting down")
+            self._end(link, "this node is shutting down", closing=True)
         await asyncio.gather(*dialers, return_exceptions=True)
 
     # --- a connection's life ------------------------------------------------------------------------
@@ -241,6 +240,7 @@ class GrpcTransport:
     def _stands(self, link: Link) -> None:
         if link.peer not in self._peers:  # it was one when the handshake began
             link.end("it is no longer a peer")
+        if link.ended.done():
             return
         old = self._links.get(link.peer)
         if old is not None:
@@ -253,10 +253,11 @@ class GrpcTransport:
             self._receiver.connected(link.peer)
         except Exception:
             log.exception("peer.receiver_failed in connected, node=%d", link.peer)
+        link.carry()
 
-    def _end(self, link: Link, why: str, *, by_peer: bool = False) -> None:
+    def _end(self, link: Link, why: str, *, closing: bool = False) -> None:
         """Ends the link if nothing has yet, and tells the receiver, once, that it is over."""
-        link.end(why, by_peer=by_peer)
+        link.end(why, closing=closing)
         if self._links.get(link.peer) is not link:
             return
         del self._links[link.peer]
@@ -269,8 +270,9 @@ class GrpcTransport:
         except Exception:
             log.exception("peer.receiver_failed in disconnected, node=%d", link.peer)
 
-    def _new_link(self, hello: Hello) -> Link:
-        link = Link(hello, *self._bounds, self._deliver)
+    def _new_link(self, hello: Hello, control: PeerStream, bulk: PeerStream) -> Link:
+        control_bytes_max, bulk_bytes_max = self._bounds
+        link = Link(hello, (control, control_bytes_max), (bulk, bulk_bytes_max), self._deliver)
         link.ended.add_done_callback(lambda ended: self._end(link, ended.result().why))
         return link
 

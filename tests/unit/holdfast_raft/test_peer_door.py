@@ -1,11 +1,11 @@
-"""peer_streams: the decisions of the handshake that need no socket. The rest: test_grpc_transport."""
+"""peer_door, and peer_link's word on endings: what needs no socket. The rest: test_tcp_transport."""
 
 from __future__ import annotations
 
-import grpc
 import pytest
-from holdfast_raft.peer_streams import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, Backoff, Door, describe
-from holdfast_raft.peer_wire import Hello
+from holdfast_raft.peer_door import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, Backoff, Door
+from holdfast_raft.peer_greeting import Hello
+from holdfast_raft.peer_link import ending_of
 
 
 class At:
@@ -23,10 +23,6 @@ class At:
 
 def door(wall_ms: int = 0) -> Door:
     return Door(Hello("blue", 2, 2000, 0, "", "", 1, ""), {1: ""}, lambda *_: True, At(wall_ms))
-
-
-def failure(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
 
 
 def test_attempts_at_a_dead_address_back_off_to_the_maximum():
@@ -65,20 +61,18 @@ def test_epochs_grow_with_each_attempt_and_over_restarts():
 
 
 @pytest.mark.parametrize(
-    ("code", "details", "by_peer"),
+    ("error", "by_peer"),
     [
-        (grpc.StatusCode.UNAVAILABLE, "Socket closed", True),
-        (grpc.StatusCode.UNAVAILABLE, "recvmsg:Connection reset by peer", True),
-        (grpc.StatusCode.UNAVAILABLE, "node 2: this node is shutting down", True),
-        (grpc.StatusCode.INTERNAL, "Internal error from Core", True),
-        (grpc.StatusCode.UNAVAILABLE, "ping timeout", False),
-        (grpc.StatusCode.UNAVAILABLE, "recvmsg:Connection timed out", False),
-        (grpc.StatusCode.ABORTED, "node 2: 9000000 bytes wait on the control lane", False),
+        (None, True),
+        (ConnectionResetError(104, "Connection reset by peer"), True),
+        (BrokenPipeError(32, "Broken pipe"), True),
+        (TimeoutError(110, "Connection timed out"), False),
+        (OSError(113, "No route to host"), False),
     ],
 )
-def test_only_a_process_that_closed_counts_as_closed_by_the_peer(code, details, by_peer):
-    """A silent network or a full queue says nothing about the other process."""
-    assert describe(failure(code, details)).by_peer is by_peer
+def test_only_a_process_that_closed_counts_as_closed_by_the_peer(error, by_peer):
+    """A silent network says nothing about the other process."""
+    assert ending_of(error).by_peer is by_peer
 
 
 def test_a_refusal_is_logged_once_for_each_reason(caplog):

@@ -1,4 +1,4 @@
-"""grpc_transport: nodes in one process (or one killed in another) over real loopback sockets."""
+"""tcp_transport: nodes in one process (or one killed in another) over real loopback sockets."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ import subprocess
 import sys
 from typing import Self
 
-import grpc
 import pytest
+import uvloop
 from holdfast_raft.clock import SystemClock
-from holdfast_raft.grpc_transport import SERVER_OPTIONS, GrpcTransport
 from holdfast_raft.messages import Addressed, Append, Heartbeats, Payload
-from holdfast_raft.peer_streams import NEWEST_EPOCH, SERVICE
-from holdfast_raft.peer_wire import Hello, decode, decode_hello, encode, encode_hello
+from holdfast_raft.peer_greeting import Goodbye, Hello, decode_greeting, encode_hello
+from holdfast_raft.peer_stream import ENVELOPE_BYTES_MAX, PREAMBLES
+from holdfast_raft.peer_wire import decode, encode
+from holdfast_raft.tcp_transport import TcpTransport
 
-EOF = grpc.aio.EOF
+
+async def until(condition) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
 
 
 def say(number: int, size: int = 0) -> Addressed:
@@ -68,56 +73,55 @@ class Recorder:
 
 
 class Node:
-    """A transport on a server of its own."""
+    """A transport that listens."""
 
     def __init__(
         self, node: int, *, cluster: str = "blue", incarnation: int | None = None, port: int = 0, **more
     ):
         self.id = node
-        self.cluster = cluster
-        self.incarnation = incarnation if incarnation is not None else node * 1000
-        self.more = more
         self.seen = Recorder()
-        self.server = grpc.aio.server(options=SERVER_OPTIONS)
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
-        self.transport: GrpcTransport
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    async def start(self, *peers: Node, addresses: dict[int, str] | None = None) -> None:
+        self.port = port
+        self._peers: dict[int, str] = {}
         options = {
             "admit": lambda node, incarnation: incarnation == node * 1000,
             "clock": SystemClock(),
-            **self.more,
+            **more,
         }
-        self.transport = GrpcTransport(
-            self.cluster,
-            self.id,
-            self.incarnation,
-            addresses or {peer.id: peer.address for peer in peers},
+        self.transport = TcpTransport(
+            cluster,
+            node,
+            incarnation if incarnation is not None else node * 1000,
+            {},
             http="127.0.0.1:8101",
             version="0.1.0",
-            pid=4000 + self.id,
+            pid=4000 + node,
             zone="a",
             loop=asyncio.get_running_loop(),
             **options,
         )
         self.transport.attach(self.seen)
-        self.server.add_generic_rpc_handlers((self.transport.handler(),))
-        await self.server.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def listen(self) -> None:
+        self.port = await self.transport.listen("127.0.0.1", self.port)
+
+    def start(self, *peers: Node, addresses: dict[int, str] | None = None) -> None:
+        self.transport.set_peers(addresses or {peer.id: peer.address for peer in peers})
         self.transport.start()
 
     async def stop(self) -> None:
         await self.transport.close()
-        await self.server.stop(0)
 
 
 @contextlib.asynccontextmanager
 async def running(*nodes: Node, peers: tuple[Node, ...] = ()):
     for node in nodes:
-        await node.start(*nodes, *peers)
+        await node.listen()
+    for node in nodes:
+        node.start(*nodes, *peers)
     try:
         yield
     finally:
@@ -139,47 +143,74 @@ async def pair(**more):
 async def acceptor():
     """Node 2, which waits to be dialled by node 1."""
     two = Node(2)
-    await two.start(addresses={1: "127.0.0.1:1", 3: "127.0.0.1:1"})
+    await two.listen()
+    two.start(addresses={1: "127.0.0.1:1", 3: "127.0.0.1:1"})
     try:
         yield two
     finally:
         await two.stop()
 
 
+class Lane:
+    """One lane spoken by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def write(self, envelope: bytes) -> None:
+        self._writer.write(len(envelope).to_bytes(4, "big") + envelope)
+
+    async def read(self) -> bytes:
+        """The next envelope that says anything. Raises IncompleteReadError at the end."""
+        while True:
+            length = int.from_bytes(await self._reader.readexactly(4), "big")
+            if length:
+                return await self._reader.readexactly(length)
+
+    def write_raw(self, data: bytes) -> None:
+        self._writer.write(data)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
 class Caller:
     """A peer spoken by hand: both lanes, with any hello."""
 
-    def __init__(self, address: str, epoch: int, **hello) -> None:
+    def __init__(self, port: int, epoch: int, **hello) -> None:
         self.hello = Hello("blue", 1, 1000, epoch, "", "", 1, "")._replace(**hello)
-        self.channel = grpc.aio.insecure_channel(address)
-        self.control = self.channel.stream_stream(f"/{SERVICE}/Control")()
-        self.bulk = self.channel.stream_stream(f"/{SERVICE}/Bulk")()
+        self._port = port
+        self.control: Lane
+        self.bulk: Lane
 
     async def __aenter__(self) -> Self:
+        self.control, self.bulk = [await self._open(lane) for lane in ("control", "bulk")]
         return self
 
+    async def _open(self, lane: str) -> Lane:
+        opened = Lane(*await asyncio.open_connection("127.0.0.1", self._port))
+        opened.write_raw(PREAMBLES[lane])
+        return opened
+
     async def __aexit__(self, *_) -> None:
-        self.control.cancel()
-        self.bulk.cancel()
-        await self.channel.close()
+        self.control.close()
+        self.bulk.close()
 
     async def greet(self) -> None:
         for lane in (self.control, self.bulk):
-            await lane.write(encode_hello(self.hello))
+            lane.write(encode_hello(self.hello))
         for lane in (self.control, self.bulk):
-            assert decode_hello(await lane.read()).node == 2
+            assert decode_greeting(await lane.read()).node == 2
 
-    async def refusal(self) -> grpc.aio.AioRpcError:
-        """The error the acceptor ends the lanes with, whatever it sent before.
-
-        Read on bulk: a write that came too late hides it on control.
-        """
-        try:
-            while await self.bulk.read() is not EOF:
-                pass
-        except grpc.aio.AioRpcError as error:
-            return error
-        raise AssertionError("ended without an error")
+    async def refusal(self) -> Goodbye:
+        """What the bulk lane ends with, whatever was said before. Fails if it ends without a word."""
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(ValueError):
+                    said = decode_greeting(await self.bulk.read())
+                    if isinstance(said, Goodbye):
+                        return said
 
 
 # --- the contract -----------------------------------------------------------------------------------
@@ -204,7 +235,7 @@ def test_messages_of_a_lane_arrive_in_the_order_sent_and_once():
             await two.seen.until_told("received", 3000)
             assert one.seen.numbers() == two.seen.numbers() == list(range(3000))
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_connected_comes_before_anything_is_received():
@@ -224,7 +255,7 @@ def test_connected_comes_before_anything_is_received():
             assert [event[0] for event in one.seen.events] == ["connected", "received"]
             assert [event[0] for event in two.seen.events] == ["connected", "received"]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_nothing_leaves_before_flush():
@@ -243,14 +274,14 @@ def test_nothing_leaves_before_flush():
             one.transport.flush()
             await two.seen.until_told("received", 2)
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_all_that_one_turn_says_to_a_peer_is_one_envelope():
     """Messages queued between two flushes travel together on their lane."""
 
     async def run():
-        async with acceptor() as two, Caller(two.address, epoch=5) as caller:
+        async with acceptor() as two, Caller(two.port, epoch=5) as caller:
             await caller.greet()
             await two.seen.until_told("connected")
             beats = Heartbeats(1, 2, 3, ())
@@ -263,10 +294,10 @@ def test_all_that_one_turn_says_to_a_peer_is_one_envelope():
                 say(2),
             ]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
-def test_a_message_larger_than_grpcs_own_default_passes():
+def test_a_large_message_passes():
     """A snapshot chunk of 8 MiB passes whole, and queued_bytes falls to zero once it is taken."""
 
     async def run():
@@ -282,7 +313,7 @@ def test_a_message_larger_than_grpcs_own_default_passes():
             await one.seen.until_told("received")
             assert one.transport.queued_bytes(2) == 0
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_an_exception_in_the_receiver_does_not_tear_the_stream(caplog):
@@ -297,7 +328,7 @@ def test_an_exception_in_the_receiver_does_not_tear_the_stream(caplog):
             await two.seen.until_told("received", 2)
             assert two.seen.count("disconnected") == 0
 
-    asyncio.run(run())
+    uvloop.run(run())
     assert "ZeroDivisionError" in caplog.text
     caplog.clear()
 
@@ -311,7 +342,7 @@ def test_sending_to_a_peer_that_is_not_connected_says_so():
             assert not two.transport.is_connected(1)
             assert two.transport.queued_bytes(1) == 0
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_the_hello_tells_who_a_peer_is():
@@ -325,7 +356,7 @@ def test_the_hello_tells_who_a_peer_is():
             assert two.transport.peer_info(1).pid == 4001
             assert two.transport.peer_info(3) is None
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 # --- the end of a connection ------------------------------------------------------------------------
@@ -359,7 +390,7 @@ def test_a_full_queue_ends_the_connection_and_a_new_one_follows(sender, bulk):
             assert there.seen.numbers()[-1] == 77
             assert here.transport.queued_bytes(there.id) < 1000
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_once_a_connection_is_over_the_rest_of_an_envelope_is_dropped():
@@ -379,7 +410,7 @@ def test_once_a_connection_is_over_the_rest_of_an_envelope_is_dropped():
             await two.seen.until_told("connected", 2)
             assert two.seen.numbers() == [0]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_a_newer_epoch_ends_the_older_connection_and_silences_it():
@@ -388,18 +419,17 @@ def test_a_newer_epoch_ends_the_older_connection_and_silences_it():
     async def run():
         async with (
             acceptor() as two,
-            Caller(two.address, epoch=10) as old,
-            Caller(two.address, epoch=11) as new,
+            Caller(two.port, epoch=10) as old,
+            Caller(two.port, epoch=11) as new,
         ):
             await old.greet()
-            await old.control.write(encode(say(1)))
+            old.control.write(encode(say(1)))
             await two.seen.until_told("received")
             await new.greet()
-            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                await old.control.write(encode(say(2)))
-            await new.control.write(encode(say(3)))
+            old.control.write(encode(say(2)))
+            new.control.write(encode(say(3)))
             await two.seen.until_told("received", 2)
-            assert "newer connection" in (await old.refusal()).details()
+            assert "newer connection" in (await old.refusal()).why
             what = [event[:1] + event[2:3] for event in two.seen.events]
             assert what == [
                 ("connected",),
@@ -409,7 +439,7 @@ def test_a_newer_epoch_ends_the_older_connection_and_silences_it():
                 ("received", say(3)),
             ]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_the_first_hello_of_a_newer_epoch_ends_the_older_connection():
@@ -418,17 +448,17 @@ def test_the_first_hello_of_a_newer_epoch_ends_the_older_connection():
     async def run():
         async with (
             acceptor() as two,
-            Caller(two.address, epoch=10) as old,
-            Caller(two.address, epoch=11) as new,
+            Caller(two.port, epoch=10) as old,
+            Caller(two.port, epoch=11) as new,
         ):
             await old.greet()
             await two.seen.until_told("connected")
-            await new.control.write(encode_hello(new.hello))
+            new.control.write(encode_hello(new.hello))
             await two.seen.until_told("disconnected")
-            assert "newer connection" in (await old.refusal()).details()
+            assert "newer connection" in (await old.refusal()).why
             assert two.seen.events == [("connected", 1), ("disconnected", 1, False)]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 @pytest.mark.parametrize("epoch", [10, 11], ids=["older", "same"])
@@ -438,17 +468,16 @@ def test_an_epoch_that_is_not_newer_is_refused_and_told_the_newest(epoch):
     async def run():
         async with (
             acceptor() as two,
-            Caller(two.address, epoch=11) as new,
-            Caller(two.address, epoch=epoch) as late,
+            Caller(two.port, epoch=11) as new,
+            Caller(two.port, epoch=epoch) as late,
         ):
             await new.greet()
-            await late.bulk.write(encode_hello(late.hello))
+            late.bulk.write(encode_hello(late.hello))
             refusal = await late.refusal()
-            assert refusal.code() == grpc.StatusCode.FAILED_PRECONDITION
-            assert (NEWEST_EPOCH, "11") in list(refusal.trailing_metadata())
+            assert (refusal.newest_epoch, refusal.lasting) == (11, False)
             assert two.seen.events == [("connected", 1)]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_a_dialler_whose_wall_clock_was_set_back_gets_in_all_the_same():
@@ -460,12 +489,12 @@ def test_a_dialler_whose_wall_clock_was_set_back_gets_in_all_the_same():
 
     async def run():
         one = Node(1, clock=Backward())
-        async with acceptor() as two, Caller(two.address, epoch=1 << 50) as earlier:
+        async with acceptor() as two, Caller(two.port, epoch=1 << 50) as earlier:
             await earlier.greet()
             async with running(one, peers=(two,)):
                 await one.seen.until_told("connected")
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_a_peer_that_shuts_down_is_seen_as_closed_by_itself():
@@ -481,31 +510,20 @@ def test_a_peer_that_shuts_down_is_seen_as_closed_by_itself():
             await two.seen.until_told("disconnected")
             assert two.seen.events[-1] == ("disconnected", 1, True)
 
-    asyncio.run(run())
-
-
-def test_a_server_that_stops_abruptly_is_seen_as_closed_by_the_peer():
-    """No goodbye from the transport: the closed sockets alone tell."""
-
-    async def run():
-        async with pair() as (one, two):
-            await two.server.stop(0)
-            await one.seen.until_told("disconnected")
-            assert one.seen.events[-1] == ("disconnected", 2, True)
-
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 PEER_PROCESS = """
-import asyncio, sys
+import asyncio, sys, uvloop
 sys.path.insert(0, sys.argv[4])
-from test_grpc_transport import Node
+from test_tcp_transport import Node
 async def main(node, port, other):
     me = Node(node, port=port)
-    await me.start(addresses={3 - node: f"127.0.0.1:{other}"})
+    await me.listen()
+    me.start(addresses={3 - node: f"127.0.0.1:{other}"})
     print(me.port, flush=True)
     await asyncio.Event().wait()
-asyncio.run(main(*map(int, sys.argv[1:4])))
+uvloop.run(main(*map(int, sys.argv[1:4])))
 """
 
 
@@ -516,12 +534,13 @@ def test_a_killed_peer_is_seen_at_once_as_closed_by_the_peer(victim, talking):
 
     async def run():
         me = Node(3 - victim)
+        await me.listen()
         folder = __file__.rpartition("/")[0]
         command = [sys.executable, "-c", PEER_PROCESS, str(victim), "0", str(me.port), folder]
         process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         try:
             port = int(await process.stdout.readline())
-            await me.start(addresses={victim: f"127.0.0.1:{port}"})
+            me.start(addresses={victim: f"127.0.0.1:{port}"})
             await me.seen.until_told("connected")
             process.send_signal(signal.SIGKILL)
             while talking and me.transport.send(victim, say(1)):
@@ -535,7 +554,7 @@ def test_a_killed_peer_is_seen_at_once_as_closed_by_the_peer(victim, talking):
             await process.communicate()
             await me.stop()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_a_peer_that_comes_back_is_connected_again():
@@ -543,9 +562,11 @@ def test_a_peer_that_comes_back_is_connected_again():
 
     async def run():
         one, two = Node(1), Node(2)
+        await two.listen()
         async with running(one, peers=(two,)):
-            async with running(two, peers=(one,)):
-                await one.seen.until_told("connected")
+            two.start(one)
+            await one.seen.until_told("connected")
+            await two.stop()
             await one.seen.until_told("disconnected")
             again = Node(2, port=two.port)
             async with running(again, peers=(one,)):
@@ -556,7 +577,42 @@ def test_a_peer_that_comes_back_is_connected_again():
                 await again.seen.until_told("received")
                 assert again.seen.numbers() == [5]
 
-    asyncio.run(run())
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("node", [1, 2], ids=["dialler", "acceptor"])
+def test_a_peer_that_says_nothing_any_more_is_given_up(node, monkeypatch):
+    """A stopped process keeps its sockets: only its silence tells, and it is not closed by the peer."""
+    monkeypatch.setattr("holdfast_raft.tcp_transport.LOOK_SECONDS", 0.02)
+
+    async def run():
+        async with pair() as (one, two):
+            here, there = (one, two) if node == 1 else (two, one)
+            there.transport._looking.cancel()
+            await here.seen.until_told("disconnected")
+            assert here.seen.events[-1] == ("disconnected", there.id, False)
+
+    uvloop.run(run())
+
+
+def test_peers_that_have_nothing_to_say_stay_connected(monkeypatch):
+    """Frames of no length tell that the other lives; the receiver hears nothing of them."""
+    monkeypatch.setattr("holdfast_raft.tcp_transport.LOOK_SECONDS", 0.01)
+
+    async def run():
+        async with pair() as (one, two):
+            looks = []
+            look = one.transport._look
+            one.transport._look = lambda: (looks.append(1), look())
+            await until(lambda: len(looks) > 20)
+            one.transport.send(2, say(1))
+            one.transport.flush()
+            await two.seen.until_told("received")
+            for node, other in ((one, 2), (two, 1)):
+                assert node.seen.events[0] == ("connected", other)
+                assert node.seen.count("disconnected") == 0
+
+    uvloop.run(run())
 
 
 # --- who is let in ----------------------------------------------------------------------------------
@@ -574,21 +630,21 @@ def test_a_peer_that_comes_back_is_connected_again():
     ids=["other cluster", "unknown node", "other incarnation", "wrong direction", "absurd epoch"],
 )
 def test_a_stranger_is_refused_and_named_in_the_log(hello, why, caplog):
-    """A bad hello gets PERMISSION_DENIED with the reason; the receiver hears nothing of it."""
+    """A bad hello is answered with the reason, and that it lasts; the receiver hears nothing of it."""
 
     async def run():
         async with acceptor() as two:
-            async with Caller(two.address, **{"epoch": 5, **hello}) as caller:
-                await caller.control.write(encode_hello(caller.hello))
-                await caller.bulk.write(encode_hello(caller.hello))
+            async with Caller(two.port, **{"epoch": 5, **hello}) as caller:
+                caller.control.write(encode_hello(caller.hello))
+                caller.bulk.write(encode_hello(caller.hello))
                 refusal = await caller.refusal()
-                assert refusal.code() == grpc.StatusCode.PERMISSION_DENIED
-                assert why in refusal.details()
-            async with Caller(two.address, epoch=5) as good:
+                assert refusal.lasting
+                assert why in refusal.why
+            async with Caller(two.port, epoch=5) as good:
                 await good.greet()
             assert two.seen.events[0] == ("connected", 1)
 
-    asyncio.run(run())
+    uvloop.run(run())
     assert why in caplog.text
 
 
@@ -602,13 +658,13 @@ def test_the_dialler_refuses_an_acceptor_that_is_not_admitted(caplog):
             assert one.seen.events == []
 
     with caplog.at_level(logging.WARNING):
-        asyncio.run(run())
+        uvloop.run(run())
     assert "incarnation 00000000000007d1 of node 2 is not admitted" in caplog.text
 
 
 def test_a_refused_dialler_tries_again_and_gets_in_once_it_is_admitted(monkeypatch):
     """A refusal is not for ever: an operator's correction is enough, no restart."""
-    monkeypatch.setattr("holdfast_raft.peer_streams.BACKOFF_SECONDS_MAX", 0.05)
+    monkeypatch.setattr("holdfast_raft.peer_door.BACKOFF_SECONDS_MAX", 0.05)
 
     async def run():
         asked = []
@@ -622,7 +678,7 @@ def test_a_refused_dialler_tries_again_and_gets_in_once_it_is_admitted(monkeypat
             await two.seen.until_told("connected")
             assert len(asked) > 4
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 @pytest.mark.parametrize(
@@ -635,12 +691,78 @@ def test_a_stream_that_does_not_begin_with_a_hello_is_refused(first):
 
     async def run():
         async with acceptor() as two:
-            async with Caller(two.address, epoch=1) as caller:
-                await caller.bulk.write(first)
-                assert (await caller.refusal()).code() == grpc.StatusCode.INVALID_ARGUMENT
+            async with Caller(two.port, epoch=1) as caller:
+                caller.bulk.write(first)
+                assert (await caller.refusal()).lasting
             assert two.seen.events == []
 
-    asyncio.run(run())
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], ids=["http", "grpc"]
+)
+def test_who_does_not_speak_the_protocol_is_hung_up_on_and_named(first, caplog):
+    """A browser or a client at the wrong port is a line in the log, with what it said."""
+
+    async def run():
+        async with acceptor() as two:
+            reader, writer = await asyncio.open_connection("127.0.0.1", two.port)
+            writer.write(first)
+            assert b"does not speak the protocol of peers" in await reader.read()
+            writer.close()
+            assert two.seen.events == []
+
+    uvloop.run(run())
+    assert "does not speak the protocol of peers" in caplog.text
+
+
+def test_a_frame_above_the_bound_ends_the_connection_before_it_is_read():
+    """Its length is enough to tell; what it would hold is never kept."""
+
+    async def run():
+        async with acceptor() as two, Caller(two.port, epoch=1) as caller:
+            await caller.greet()
+            caller.bulk.write_raw((ENVELOPE_BYTES_MAX + 1).to_bytes(4, "big"))
+            assert f"an envelope of {ENVELOPE_BYTES_MAX + 1} bytes" in (await caller.refusal()).why
+            assert two.seen.events[-1] == ("disconnected", 1, False)
+
+    uvloop.run(run())
+
+
+def test_who_connects_and_says_nothing_is_hung_up_on(monkeypatch):
+    """Also who stops within the preamble or the hello: nobody holds a place at the door."""
+    monkeypatch.setattr("holdfast_raft.peer_door.HANDSHAKE_SECONDS", 0.1)
+
+    async def run():
+        async with acceptor() as two:
+            for beginning in (b"", PREAMBLES["bulk"][:7], PREAMBLES["bulk"] + b"\0\0\0\x20half"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", two.port)
+                writer.write(beginning)
+                assert b"the handshake took too long" in await reader.read()
+                writer.close()
+            await until(lambda: not two.transport._acceptor._strangers)
+
+    uvloop.run(run())
+
+
+def test_a_crowd_at_the_door_is_bounded(monkeypatch):
+    """Above so many strangers the next is hung up on; peers get in once some have gone."""
+    monkeypatch.setattr("holdfast_raft.peer_acceptor.STRANGERS_MAX", 3)
+
+    async def run():
+        async with acceptor() as two:
+            strangers = [await asyncio.open_connection("127.0.0.1", two.port) for _ in range(3)]
+            await until(lambda: len(two.transport._acceptor._strangers) == 3)
+            reader, writer = await asyncio.open_connection("127.0.0.1", two.port)
+            assert await reader.read() == b""
+            for _, stranger in [*strangers, (reader, writer)]:
+                stranger.close()
+            await until(lambda: not two.transport._acceptor._strangers)
+            async with Caller(two.port, epoch=1) as caller:
+                await caller.greet()
+
+    uvloop.run(run())
 
 
 def test_malformed_bytes_end_the_connection_and_nothing_else():
@@ -648,37 +770,36 @@ def test_malformed_bytes_end_the_connection_and_nothing_else():
 
     async def run():
         async with acceptor() as two:
-            async with Caller(two.address, epoch=1) as caller:
+            async with Caller(two.port, epoch=1) as caller:
                 await caller.greet()
                 for data in (encode(say(1)), b"\xff\xff\xff", encode(say(2))):
-                    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                        await caller.control.write(data)
-                assert "malformed" in (await caller.refusal()).details()
+                    caller.control.write(data)
+                assert "malformed" in (await caller.refusal()).why
             assert [event[0] for event in two.seen.events] == ["connected", "received", "disconnected"]
             assert two.seen.events[-1] == ("disconnected", 1, False)
-            async with Caller(two.address, epoch=2) as caller:
+            async with Caller(two.port, epoch=2) as caller:
                 await caller.greet()
-                await caller.bulk.write(encode(say(3)))
+                caller.bulk.write(encode(say(3)))
                 await two.seen.until_told("received", 2)
             assert two.seen.numbers() == [1, 3]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_one_lane_alone_is_no_connection(monkeypatch):
     """Without the other lane the handshake is given up, and the receiver never hears of it."""
-    monkeypatch.setattr("holdfast_raft.peer_streams.HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr("holdfast_raft.peer_door.HANDSHAKE_SECONDS", 0.2)
 
     async def run():
         async with acceptor() as two:
-            async with Caller(two.address, epoch=1) as caller:
-                await caller.bulk.write(encode_hello(caller.hello))
-                assert (await caller.refusal()).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            async with Caller(two.port, epoch=1) as caller:
+                caller.bulk.write(encode_hello(caller.hello))
+                assert "took too long" in (await caller.refusal()).why
             assert two.seen.events == []
-            async with Caller(two.address, epoch=2) as caller:
+            async with Caller(two.port, epoch=2) as caller:
                 await caller.greet()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 # --- peers that come, go and move -------------------------------------------------------------------
@@ -690,8 +811,10 @@ def test_a_peer_that_is_added_at_run_time_is_connected(dials):
 
     async def run():
         here, there = (Node(1), Node(2)) if dials else (Node(2), Node(1))
-        await here.start(addresses={9: "127.0.0.1:1"})
-        await there.start(here)
+        await here.listen()
+        await there.listen()
+        here.start(addresses={9: "127.0.0.1:1"})
+        there.start(here)
         try:
             await asyncio.sleep(0.1)
             assert here.seen.events == []
@@ -703,13 +826,13 @@ def test_a_peer_that_is_added_at_run_time_is_connected(dials):
             await here.stop()
             await there.stop()
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 @pytest.mark.parametrize("node", [1, 2], ids=["dialler", "acceptor"])
 def test_a_peer_that_is_removed_is_disconnected_and_stays_so(node, monkeypatch):
     """Its connection ends at once, nothing is sent to it, and it is neither dialled nor let in again."""
-    monkeypatch.setattr("holdfast_raft.peer_streams.BACKOFF_SECONDS_MAX", 0.05)
+    monkeypatch.setattr("holdfast_raft.peer_door.BACKOFF_SECONDS_MAX", 0.05)
 
     async def run():
         async with pair() as (one, two):
@@ -724,7 +847,7 @@ def test_a_peer_that_is_removed_is_disconnected_and_stays_so(node, monkeypatch):
             here.transport.set_peers({there.id: there.address})
             await here.seen.until_told("connected", 2)
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_a_peer_that_moved_is_dialled_at_its_new_address():
@@ -740,7 +863,7 @@ def test_a_peer_that_moved_is_dialled_at_its_new_address():
             await one.seen.until_told("connected", 2)
             await two.seen.until_told("disconnected")
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_the_same_peers_once_more_change_nothing():
@@ -755,22 +878,22 @@ def test_the_same_peers_once_more_change_nothing():
             await two.seen.until_told("received")
             assert [event[0] for event in one.seen.events] == ["connected"]
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_a_peer_removed_within_its_handshake_is_not_connected():
     """It was one when its first lane came in; when the second does, it is none."""
 
     async def run():
-        async with acceptor() as two, Caller(two.address, epoch=5) as caller:
-            await caller.control.write(encode_hello(caller.hello))
+        async with acceptor() as two, Caller(two.port, epoch=5) as caller:
+            caller.control.write(encode_hello(caller.hello))
             await asyncio.sleep(0.1)
             two.transport._door._admit = lambda node, incarnation: two.transport.set_peers({}) is None
-            await caller.bulk.write(encode_hello(caller.hello))
-            assert "no longer a peer" in (await caller.refusal()).details()
+            caller.bulk.write(encode_hello(caller.hello))
+            assert "no longer a peer" in (await caller.refusal()).why
             assert two.seen.events == []
 
-    asyncio.run(run())
+    uvloop.run(run())
 
 
 def test_peers_named_after_the_end_are_not_dialled():
@@ -778,8 +901,9 @@ def test_peers_named_after_the_end_are_not_dialled():
 
     async def run():
         one, two = Node(1), Node(2)
-        await two.start(one)
-        await one.start(addresses={9: "127.0.0.1:1"})
+        await two.listen()
+        two.start(one)
+        one.start(addresses={9: "127.0.0.1:1"})
         await one.transport.close()
         one.transport.set_peers({2: two.address})
         await asyncio.sleep(0.1)
@@ -787,4 +911,4 @@ def test_peers_named_after_the_end_are_not_dialled():
         await one.stop()
         await two.stop()
 
-    asyncio.run(run())
+    uvloop.run(run())
