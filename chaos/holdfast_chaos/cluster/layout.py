@@ -1,6 +1,7 @@
 """Where a node lives: its ports, its directory, and the configuration file that says so.
 
-Each node has three ports: the gate that everybody knows it by, where it listens for gRPC, and HTTP.
+Each node has three ports: the gate that everybody knows it by, where it listens for gRPC, and HTTP. A node's
+peers reach it `PEERS_ABOVE` its gRPC port, so that port of the node and of its gate belongs to it too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from typing import Final, NamedTuple
 CLUSTER_ID: Final = "chaos"
 FIRST_PORT: Final = 12_000
 """Below what kernels hand out to clients (from 32 768 on)."""
-PORTS: Final = 20_000
+PORTS: Final = 10_000
+PEERS_ABOVE: Final = 10_000
+"""How far above its gRPC port a node listens to other nodes: also below what kernels hand out."""
+
+assert PORTS <= PEERS_ABOVE, "nobody's port is another one's for peers"
+assert FIRST_PORT + PORTS + PEERS_ABOVE <= 32_768
 
 
 class Place(NamedTuple):
@@ -68,13 +74,14 @@ class Place(NamedTuple):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Ports of 127.0.0.1 that nobody listens on now, each with the one for peers above it."""
     found: list[int] = []
     candidate = FIRST_PORT + os.getpid() * 40 % PORTS
     while len(found) < count:
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as above:
             try:
                 probe.bind(("127.0.0.1", candidate))
+                above.bind(("127.0.0.1", candidate + PEERS_ABOVE))
                 found.append(candidate)
             except OSError:
                 pass
