@@ -66,6 +66,8 @@ def line_of(outcome: Outcome, commit: str) -> dict[str, Any]:
         ),
         "operations": availability["operations"],
         "succeeded": availability["ok"],
+        "answered_per_s": availability["answered_per_s"],
+        "outage_s": availability["outage_s"],
         "seconds": header.settings["seconds"],
         "faults": dict(Counter(fault["name"] for fault in by_fault)),
         "recovery_ms_worst": round(max(recoveries, default=0.0), 1),

@@ -1,97 +1,25 @@
-"""What clients ask, workload by workload: seeded, so that a run can be made again.
+"""What clients ask, workload by workload.
 
-A generator is asked by a process for its next operation, and told of those that ended open. Given the same
-seed and the same questions it gives the same answers, whatever PYTHONHASHSEED: chance comes as a generator
-that is handed in, and nothing depends on the order of a set.
-
-Every value is written once, so that a read says whose write it saw. `expect` may be SEEN: the revision that
-the process last saw of the key, which only the process knows. Keys take turns (`rotation.py`).
-
-The workloads and what judges each: `judging.py`.
+What is the same for all, and what makes a run one that can be made again: `asks.py`. The workloads and what
+judges each: `judging.py`.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from holdfast_chaos.asks import SEEN, Ask, Generator
+from holdfast_chaos.keyspace import PARTS, named
 from holdfast_chaos.rotation import Rotation
 
-SEEN: Final = "seen"
-"""As a condition: the revision that the process last saw of the key; 0: that it was absent, or not seen."""
-
-LEVELS: Final = (("LINEARIZABLE", 55), ("SESSION", 20), ("BOUNDED", 15), ("ANY", 10))
-BOUNDS_MS: Final = (50, 200, 1000)
 ACCOUNTS: Final = ("a", "b", "c", "d", "e")
 BALANCE: Final = 100
 UNIT_KEYS: Final = ("x", "y", "z")
 TTLS_MS: Final = (50, 200, 500, 1000)
 DEVICES: Final = 200
 SETTINGS: Final = ("interval", "brightness", "firmware", "zone")
-
-
-class Ask(NamedTuple):
-    """One operation to be done; fields as in `record.Event`.
-
-    Attributes:
-        in_burst: without a pause after the one before.
-        f: `token` is no operation: the session takes over the token of `value["from"]`.
-    """
-
-    f: str
-    key: str
-    value: Any = None
-    level: str | None = None
-    bound_ms: int | None = None
-    expect: int | str | None = None
-    ttl_ms: int | None = None
-    want_previous: bool | None = None
-    in_burst: bool = False
-
-
-class Generator:
-    """What one run asks. Make one with `generator`."""
-
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        self.chance = chance
-        self.processes = processes
-        self._values = 0
-        self.keys = Rotation(max(2, processes // 3))
-
-    def next(self, process: int) -> Ask:
-        """The next operation of a process, 1..processes or above (a retired one's successor)."""
-        raise NotImplementedError
-
-    def ended_open(self, ask: Ask) -> None:
-        """The outcome of a write is not known."""
-        self.keys.ended_open(ask.key)
-
-    def final(self) -> Sequence[Ask]:
-        """What to read once all is healed: every object, LINEARIZABLE."""
-        return [Ask(self.final_f, key, level="LINEARIZABLE") for key in self.keys.made]
-
-    final_f = "get"
-
-    def value(self, process: int) -> str:
-        """One that nobody else writes."""
-        self._values += 1
-        return f"{process}.{self._values}"
-
-    def read(self, f: str, key: str) -> Ask:
-        """A read at some level."""
-        level = self.pick(LEVELS)
-        bound = self.chance.choice(BOUNDS_MS) if level == "BOUNDED" else None
-        return Ask(f, key, level=level, bound_ms=bound)
-
-    def pick(self, weights: Sequence[tuple[str, int]]) -> str:
-        """One of the words, by weight."""
-        at = self.chance.randrange(sum(weight for _, weight in weights))
-        for word, weight in weights:
-            at -= weight
-            if at < 0:
-                return word
-        raise AssertionError("weights are positive")
 
 
 class Register(Generator):
@@ -108,15 +36,15 @@ class Register(Generator):
         ("remove", 2),
     )
 
-    def next(self, process: int) -> Ask:
-        key, act = self.keys.take(self.chance), self.pick(self._ACTS)
+    def next(self, client: int, part: int) -> Ask:
+        key, act = self.keys.take(self.chance, part), self.pick(self._ACTS)
         if act == "get":
             return self.read("get", key)
         if act in ("delete", "remove"):
             return Ask("delete", key, expect=SEEN if act == "remove" else None)
         expect = {"cas": SEEN, "absent": "absent", "present": "present"}.get(act)
         swap = True if act == "swap" else None
-        return Ask("put", key, self.value(process), expect=expect, want_previous=swap)
+        return Ask("put", key, self.value(client), expect=expect, want_previous=swap)
 
 
 class Append(Generator):
@@ -124,14 +52,14 @@ class Append(Generator):
 
     final_f = "read"
 
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        super().__init__(chance, processes)
-        self.keys = Rotation(max(2, processes // 2), operations_max=400, open_max=400, name="list/{}".format)
+    def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
+        super().__init__(chance, clients, at_once)
+        self.keys = Rotation(2 * at_once, operations_max=120, open_max=120, prefix="list/")
 
-    def next(self, process: int) -> Ask:
-        key = self.keys.take(self.chance)
+    def next(self, client: int, part: int) -> Ask:
+        key = self.keys.take(self.chance, part)
         return (
-            Ask("append", key, self.value(process)) if self.chance.random() < 0.5 else self.read("read", key)
+            Ask("append", key, self.value(client)) if self.chance.random() < 0.5 else self.read("read", key)
         )
 
 
@@ -140,12 +68,12 @@ class Counter(Generator):
 
     final_f = "read"
 
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        super().__init__(chance, processes)
-        self.keys = Rotation(2, operations_max=5000, open_max=200, name="counter/{}".format)
+    def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
+        super().__init__(chance, clients, at_once)
+        self.keys = Rotation(PARTS, operations_max=5000, open_max=200, prefix="counter/")
 
-    def next(self, process: int) -> Ask:  # noqa: ARG002 - numbers are not told apart
-        key = self.keys.take(self.chance)
+    def next(self, client: int, part: int) -> Ask:  # noqa: ARG002 - numbers are not told apart
+        key = self.keys.take(self.chance, part)
         return (
             Ask("add", key, self.chance.randint(1, 5))
             if self.chance.random() < 0.6
@@ -158,13 +86,13 @@ class Set(Generator):
 
     final_f = "read"
 
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        super().__init__(chance, processes)
-        self.keys = Rotation(max(2, processes // 2), operations_max=400, open_max=400, name="set/{}".format)
+    def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
+        super().__init__(chance, clients, at_once)
+        self.keys = Rotation(2 * at_once, operations_max=120, open_max=120, prefix="set/")
 
-    def next(self, process: int) -> Ask:
-        key = self.keys.take(self.chance)
-        return Ask("add", key, self.value(process)) if self.chance.random() < 0.8 else self.read("read", key)
+    def next(self, client: int, part: int) -> Ask:
+        key = self.keys.take(self.chance, part)
+        return Ask("add", key, self.value(client)) if self.chance.random() < 0.8 else self.read("read", key)
 
 
 class Bank(Generator):
@@ -172,12 +100,12 @@ class Bank(Generator):
 
     final_f = "read"
 
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        super().__init__(chance, processes)
-        self.keys = Rotation(max(2, processes // 3), operations_max=5000, open_max=500, name="bank/{}".format)
+    def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
+        super().__init__(chance, clients, at_once)
+        self.keys = Rotation(at_once, operations_max=1000, open_max=500, prefix="bank/")
 
-    def next(self, process: int) -> Ask:  # noqa: ARG002 - transfers are not told apart
-        key = self.keys.take(self.chance)
+    def next(self, client: int, part: int) -> Ask:  # noqa: ARG002 - transfers are not told apart
+        key = self.keys.take(self.chance, part)
         if self.chance.random() < 0.4:
             return self.read("read", key)
         source, target = self.chance.sample(ACCOUNTS, 2)
@@ -187,12 +115,12 @@ class Bank(Generator):
 class Session(Generator):
     """Sessions: own writes and reads at SESSION, with tokens handed from one to another."""
 
-    def next(self, process: int) -> Ask:
-        if self.processes > 1 and self.chance.random() < 0.02:
-            return Ask("token", "", {"from": 1 + self.chance.randrange(self.processes), "to": process})
-        key, at = self.keys.take(self.chance), self.chance.random()
+    def next(self, client: int, part: int) -> Ask:
+        if self.clients > 1 and self.chance.random() < 0.02:
+            return Ask("token", "", {"from": 1 + self.chance.randrange(self.clients), "to": client})
+        key, at = self.keys.take(self.chance, part), self.chance.random()
         if at < 0.35:
-            return Ask("put", key, self.value(process))
+            return Ask("put", key, self.value(client))
         if at < 0.4:
             return Ask("delete", key)
         return Ask("get", key, level="SESSION") if at < 0.85 else self.read("get", key)
@@ -201,35 +129,35 @@ class Session(Generator):
 class Watching(Generator):
     """Changes for watchers to see: puts, deletes, transactions that change several keys at once."""
 
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        super().__init__(chance, processes)
-        self.keys = Rotation(6, name="w/{}".format)
+    def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
+        super().__init__(chance, clients, at_once)
+        self.keys = Rotation(4 * PARTS, prefix="w/")
 
-    def next(self, process: int) -> Ask:
-        key, at = self.keys.take(self.chance), self.chance.random()
+    def next(self, client: int, part: int) -> Ask:
+        key, at = self.keys.take(self.chance, part), self.chance.random()
         if at < 0.55:
-            return Ask("put", key, self.value(process))
+            return Ask("put", key, self.value(client))
         if at < 0.7:
             return Ask("delete", key)
         if at < 0.85:
-            keys = sorted(self.chance.sample(self.keys.in_use, 3))
-            return Ask("txn", "w/", {"then": [["put", name, self.value(process)] for name in keys]})
+            keys = sorted(self.chance.sample(self.keys.in_use(part), 3))
+            return Ask("txn", "w/", {"then": [["put", name, self.value(client)] for name in keys]})
         return self.read("get", key)
 
 
 class Ttl(Generator):
     """Keys that are written once with a time to live, and then looked at until they are gone."""
 
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        super().__init__(chance, processes)
-        self.keys = Rotation(4 * processes, operations_max=25, name="ttl/{}".format)
+    def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
+        super().__init__(chance, clients, at_once)
+        self.keys = Rotation(4 * at_once, operations_max=25, prefix="ttl/")
         self._written: set[str] = set()
 
-    def next(self, process: int) -> Ask:
-        key = self.keys.take(self.chance)
+    def next(self, client: int, part: int) -> Ask:
+        key = self.keys.take(self.chance, part)
         if key not in self._written:
             self._written.add(key)
-            return Ask("put", key, self.value(process), ttl_ms=self.chance.choice(TTLS_MS))
+            return Ask("put", key, self.value(client), ttl_ms=self.chance.choice(TTLS_MS))
         return Ask("get", key, level="LINEARIZABLE")
 
 
@@ -238,12 +166,12 @@ class Txn(Generator):
 
     final_f = "scan"
 
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        super().__init__(chance, processes)
-        self.keys = Rotation(max(2, processes // 3), operations_max=200, open_max=6, name="u{}/".format)
+    def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
+        super().__init__(chance, clients, at_once)
+        self.keys = Rotation(at_once // 3, operations_max=200, open_max=6, prefix="u", suffix="/")
 
-    def next(self, process: int) -> Ask:
-        unit = self.keys.take(self.chance)
+    def next(self, client: int, part: int) -> Ask:
+        unit = self.keys.take(self.chance, part)
         if self.chance.random() < 0.3:
             return Ask("scan", unit, level="LINEARIZABLE")
         names = [unit + name for name in UNIT_KEYS]
@@ -255,50 +183,50 @@ class Txn(Generator):
             unit,
             {
                 "compares": compares,
-                "then": self._steps(names, process),
-                "otherwise": self._steps(names, process),
+                "then": self._steps(names, client),
+                "otherwise": self._steps(names, client),
             },
         )
 
-    def _steps(self, names: Sequence[str], process: int) -> list[list[Any]]:
+    def _steps(self, names: Sequence[str], client: int) -> list[list[Any]]:
         """Each key at most once, so that a revision of a key is one value."""
         steps: list[list[Any]] = []
         for name in self.chance.sample(names, self.chance.randint(1, len(names))):
             f = self.pick((("put", 5), ("get", 3), ("delete", 1)))
-            steps.append([f, name, self.value(process)] if f == "put" else [f, name])
+            steps.append([f, name, self.value(client)] if f == "put" else [f, name])
         return steps
 
 
 class Device(Generator):
     """The settings of a fleet: mostly reads, most of few devices, in bursts of one device's settings."""
 
-    def __init__(self, chance: random.Random, processes: int) -> None:
-        super().__init__(chance, processes)
-        self._bursts: dict[int, list[Ask]] = {}
+    def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
+        super().__init__(chance, clients, at_once)
+        self._bursts: dict[tuple[int, int], list[Ask]] = {}
         self._used: dict[str, None] = {}
 
-    def next(self, process: int) -> Ask:
-        left = self._bursts.get(process)
+    def next(self, client: int, part: int) -> Ask:
+        left = self._bursts.get((client, part))
         if left:
             return left.pop(0)
         # The n-th device is asked for about 1/n as often as the first.
-        device = int(DEVICES ** self.chance.random())
-        keys = [f"device/{device}/{setting}" for setting in SETTINGS]
+        device = PARTS * int((DEVICES // PARTS) ** self.chance.random()) + part
+        keys = [f"{named('device/', part, device)}/{setting}" for setting in SETTINGS]
         is_burst = self.chance.random() < 0.15
         if is_burst:
-            asks = [self._one(process, key) for key in keys for _ in range(self.chance.randint(1, 3))]
-            self._bursts[process] = [ask._replace(in_burst=True) for ask in asks[1:]]
+            asks = [self._one(client, key) for key in keys for _ in range(self.chance.randint(1, 3))]
+            self._bursts[client, part] = [ask._replace(in_burst=True) for ask in asks[1:]]
             return asks[0]
-        return self._one(process, self.chance.choice(keys))
+        return self._one(client, self.chance.choice(keys))
 
-    def _one(self, process: int, key: str) -> Ask:
+    def _one(self, client: int, key: str) -> Ask:
         self._used[key] = None
         at = self.chance.random()
         if at < 0.8:
             return self.read("get", key)
         if at < 0.95:
-            return Ask("put", key, self.value(process))
-        return Ask("put", key, self.value(process), expect=SEEN)
+            return Ask("put", key, self.value(client))
+        return Ask("put", key, self.value(client), expect=SEEN)
 
     def ended_open(self, ask: Ask) -> None:
         """Keys stay: a fleet's devices do. Versions keep them judgeable."""
@@ -307,7 +235,7 @@ class Device(Generator):
         return [Ask("get", key, level="LINEARIZABLE") for key in self._used]
 
 
-GENERATORS: Final[dict[str, Callable[[random.Random, int], Generator]]] = {
+GENERATORS: Final[dict[str, Callable[[random.Random, int, int], Generator]]] = {
     "register": Register,
     "append": Append,
     "counter": Counter,
@@ -321,6 +249,6 @@ GENERATORS: Final[dict[str, Callable[[random.Random, int], Generator]]] = {
 }
 
 
-def generator(workload: str, chance: random.Random, processes: int) -> Generator:
+def generator(workload: str, chance: random.Random, clients: int, at_once: int) -> Generator:
     """What a run of this workload asks. Raises KeyError for a name that is no workload."""
-    return GENERATORS[workload](chance, processes)
+    return GENERATORS[workload](chance, clients, at_once)

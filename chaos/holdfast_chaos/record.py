@@ -162,6 +162,9 @@ _ALWAYS: Final = ("process", "type", "f", "time_ns")
 _TYPES: Final = frozenset(Type)
 _LEVELS: Final = frozenset({"LINEARIZABLE", "SESSION", "BOUNDED", "ANY"})
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+"""`json.dumps` makes one for each line when it is told how."""
+
 assert tuple(_FIELDS) == Event._fields[:-1], "every field is checked, and stored in this order"
 
 
@@ -174,7 +177,7 @@ def encode_header(header: Header) -> str:
 def encode_event(event: Event) -> str:
     """One line, without its newline."""
     fields = {name: value for name, value in zip(_FIELDS, event, strict=False) if value is not None}
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(fields)
 
 
 def read(lines: Iterable[str]) -> Record:

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 import holdfast
 from holdfast import WatchPoint
 
-from holdfast_chaos import generator, schedule
+from holdfast_chaos import generator, keyspace, schedule
 from holdfast_chaos.cluster.cluster import STOCK, Cluster
 from holdfast_chaos.judging import Budget, judgements
 from holdfast_chaos.nemesis.carrying import Carrier
@@ -46,19 +46,6 @@ OVER_S: Final = 90.0
 QUIET_S: Final = 3.0
 """Without faults at the end, at least."""
 OURS: Final = ("-m", "holdfast_chaos.node")
-SPLITS: Final = {
-    "register": ("k2", "k5"),
-    "session": ("k2", "k5"),
-    "txn": ("u2", "u5"),
-    "append": ("list/1",),
-    "set": ("set/1",),
-    "counter": ("counter/1",),
-    "bank": ("bank/1",),
-    "watch": ("w/3",),
-    "ttl": ("ttl/3",),
-    "device": ("device/2", "device/5"),
-}
-"""Where each workload's keys are cut into shards: never inside an object."""
 WATCHERS: Final = 4
 # Small, so that segments are left and snapshots written within a run.
 _SETTINGS: Final = "[wal]\nsegment_bytes = 8388608\ntotal_bytes_max = 33554432\n"
@@ -70,11 +57,13 @@ class Wish(NamedTuple):
     Attributes:
         seconds: of faults and load, with the lead and the tail.
         rate: operations a second, of all clients.
-        rate_min: below this, over the whole run, it is void.
+        hands: operations that each client may have in flight.
+        rate_min: operations answered a second, while faults run and in all; below this it is void.
         interval: seconds between the beginnings of two faults, on average.
         side_by_side: faults at once.
         program: what of Python runs a node; empty: as the nemeses need.
         recovery_ms: after a fault is healed writes succeed within this.
+        p99_ms: of operations in a fault of a minority, outside of elections.
         command: that replays it.
     """
 
@@ -85,11 +74,13 @@ class Wish(NamedTuple):
     rate: float = 600.0
     rate_min: float = 100.0
     clients: int = 12
+    hands: int = 6
     seed: int = 1
     interval: float = 5.0
     side_by_side: int = 1
     program: tuple[str, ...] = ()
     recovery_ms: float = 2000.0
+    p99_ms: float = 500.0
     command: str = ""
 
 
@@ -117,9 +108,15 @@ def _environment(wish: Wish) -> dict[str, str]:
 
 def header_of(wish: Wish, plan: Sequence[schedule.Planned]) -> Header:
     """The facts of a run, for whoever judges its record."""
-    demands = {"operations_min": int(wish.rate_min * wish.seconds), "recovery_ms": wish.recovery_ms}
+    demands = {
+        "operations_min": int(wish.rate_min * wish.seconds),
+        "rate_min": wish.rate_min,
+        "recovery_ms": wish.recovery_ms,
+        "p99_ms": wish.p99_ms,
+    }
     settings = {
         "clients": wish.clients,
+        "hands": wish.hands,
         "rate": wish.rate,
         "seconds": wish.seconds,
         "program": " ".join(program_of(wish)),
@@ -159,7 +156,7 @@ async def run(wish: Wish, folder: Path, say: Callable[[str], None] = lambda _: N
     cluster = Cluster(
         folder / NODES,
         nodes=wish.nodes,
-        splits=SPLITS[wish.workload],
+        splits=keyspace.splits(wish.workload),
         program=program_of(wish),
         settings=_SETTINGS,
         environment=_environment(wish),
@@ -193,12 +190,13 @@ class _Run:
         self._plan = plan
         self._say = say
         chance = random.Random(f"{wish.seed} {wish.workload}")
-        asks = generator.generator(wish.workload, chance, wish.clients)
+        asks = generator.generator(wish.workload, chance, wish.clients, wish.clients * wish.hands)
         self._crowd = Crowd(
             cluster.endpoints,
             recorder,
             asks,
             clients=wish.clients,
+            hands=wish.hands,
             rate=wish.rate,
             groups_stand=not MOVES_SHARDS & set(wish.nemeses),
             chance=random.Random(wish.seed),
@@ -222,6 +220,8 @@ class _Run:
                     Watcher(f"watch-{n}", client, self._recorder, random.Random(f"{self._wish.seed} {n}"))
                     for n in range(WATCHERS)
                 ]
+            if not MOVES_SHARDS & set(self._wish.nemeses):
+                await self._note_shards()
             await self._under_load(watchers)
             await self._healed()
             await self._crowd.read_finally()
@@ -235,6 +235,12 @@ class _Run:
             await self._crowd.close()
             if client is not None:
                 await client.aclose()
+
+    async def _note_shards(self) -> None:
+        """Which group serves which keys, of a run in which that stands."""
+        for shard in await self._cluster.admin.shards():
+            ends = {"start": shard.start.decode(), "end": shard.end.decode()}
+            self._recorder.note("shard", ends, group=shard.group)
 
     async def _beginning(self) -> tuple[WatchPoint, ...]:
         """The first point of every shard that is watched."""

@@ -10,7 +10,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from holdfast_chaos.generator import ACCOUNTS, BALANCE, SEEN, UNIT_KEYS, Ask, Generator, generator
+from holdfast_chaos.asks import SEEN, Ask, Generator
+from holdfast_chaos.generator import ACCOUNTS, BALANCE, UNIT_KEYS, generator
+from holdfast_chaos.keyspace import PARTS
 from holdfast_chaos.record import Event, Header, Record, Type
 
 MS = 1_000_000
@@ -121,7 +123,7 @@ def invoke_of(ask: Ask, process: int, at: int, seen: dict[tuple[int, str], int])
 def run(workload: str, seed: int, count: int) -> Record:
     """A record of `count` operations and the final reads; the server is faultless."""
     chance, shard = random.Random(seed), Shard()
-    made: Generator = generator(workload, random.Random(seed), 6)
+    made: Generator = generator(workload, random.Random(seed), 6, 6)
     names, free = list(range(1, 7)), dict.fromkeys(range(1, 7), 0)
     events: list[Event] = []
     seen: dict[tuple[int, str], int] = {}
@@ -134,7 +136,7 @@ def run(workload: str, seed: int, count: int) -> Record:
             final = list(made.final())
         if n >= count + len(final) and final:
             break
-        ask = made.next(slot + 1) if n < count else final[n - count]
+        ask = made.next(slot + 1, n % PARTS) if n < count else final[n - count]
         if ask.f == "token":
             continue
         start = max(free[slot + 1], now - chance.randint(0, 3 * MS)) if n < count else max(free.values()) + 1

@@ -21,7 +21,7 @@ from holdfast_chaos.cluster import layout
 from holdfast_chaos.cluster.admin import Admin
 from holdfast_chaos.cluster.gates import Gate
 from holdfast_chaos.cluster.node_process import NodeProcess
-from holdfast_chaos.cluster.origins import origin
+from holdfast_chaos.cluster.origins import Origins
 from holdfast_chaos.cluster.wires import CLIENTS, Wires
 
 STOCK: Final = ("-m", "holdfast_node")
@@ -58,6 +58,7 @@ class Cluster:
         self.wires = Wires()
         self.places = layout.places(home, nodes)
         self._settings = settings
+        self._origins = Origins()
         chance = random.Random(seed)
         self.nodes: dict[int, NodeProcess] = {}
         self.gates: dict[int, Gate] = {}
@@ -71,7 +72,7 @@ class Cluster:
 
     def _who(self, port: int, other_port: int) -> int | None:
         pids = {number: node.pid for number, node in self.nodes.items() if node.is_running}
-        return origin(port, other_port, pids, CLIENTS)
+        return self._origins(port, other_port, pids, CLIENTS)
 
     def _addresses(self) -> dict[int, str]:
         """Of the nodes that can answer."""

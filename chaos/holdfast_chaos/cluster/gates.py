@@ -6,7 +6,8 @@ Invariants: bytes of a direction keep their order, and none is left out but at a
 of connections travel over the wire too, so that a cut hides them; what is held is bounded, since a wire that
 does not move stops reading from its sender.
 
-Not looked into: TLS passes through.
+Not looked into: TLS passes through. A gate stands at two ports, for gRPC and, above it, for peers; both lead
+to the node's, over the same wires: a cut between two nodes is a cut whatever they speak.
 """
 
 from __future__ import annotations
@@ -15,89 +16,20 @@ import asyncio
 import random
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
+from holdfast_chaos.cluster.lane import Lane
+from holdfast_chaos.cluster.layout import PEERS_ABOVE
 from holdfast_chaos.cluster.wires import Wire, Wires
 
-HELD_BYTES_MAX: Final = 4 << 20
 _RESET: Final = struct.pack("ii", 1, 0)  # l_onoff, l_linger: close sends RST
-
-
-class _Lane:
-    """One direction of a connection: pieces that wait for their time, in order. b"": the end."""
-
-    def __init__(self, wire: Wire, chance: random.Random) -> None:
-        self._wire = wire
-        self._chance = chance
-        self._loop = asyncio.get_running_loop()
-        self._pieces: deque[tuple[float, bytes]] = deque()
-        self._waiting_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_paused = False
-        self.source: asyncio.Transport | None = None
-        self.target: asyncio.Transport | None = None
-        self.is_deaf = False  # takes everything and delivers nothing
-        wire.waiting.add(self.move)
-
-    def push(self, data: bytes) -> None:
-        if self.is_deaf:
-            return
-        wire = self._wire
-        if not self._pieces and wire.is_plain and self.target is not None and data:
-            wire.passed += len(data)
-            self.target.write(data)
-            return
-        if wire.is_cut:
-            wire.held += len(data)
-        due = self._loop.time() + wire.late_s(len(data), self._chance)
-        last = self._pieces[-1][0] if self._pieces else 0.0
-        self._pieces.append((max(due, last), data))
-        self._waiting_bytes += len(data)
-        if self._waiting_bytes > HELD_BYTES_MAX and self.source is not None and not self._is_paused:
-            self._is_paused = True
-            self.source.pause_reading()
-        self.move()
-
-    def move(self) -> None:
-        """Lets go what is due."""
-        if self.target is None or self._wire.is_cut:
-            return
-        now = self._loop.time()
-        while self._pieces:
-            due, data = self._pieces[0]
-            if due > now and not self._wire.is_plain:
-                if self._timer is None:
-                    self._timer = self._loop.call_at(due, self._due)
-                return
-            self._pieces.popleft()
-            if not data:
-                self.is_deaf = True
-                self.target.close()
-                return
-            self._waiting_bytes -= len(data)
-            self._wire.passed += len(data)
-            self.target.write(data)
-        if self._is_paused and self.source is not None and not self.source.is_closing():
-            self._is_paused = False
-            self.source.resume_reading()
-
-    def _due(self) -> None:
-        self._timer = None
-        self.move()
-
-    def close(self) -> None:
-        self._wire.waiting.discard(self.move)
-        self._pieces.clear()
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class _End(asyncio.Protocol):
     """One socket of a connection."""
 
-    def __init__(self, connection: Connection, lane: _Lane) -> None:
+    def __init__(self, connection: Connection, lane: Lane) -> None:
         self._connection = connection
         self._lane = lane  # of what comes in here
 
@@ -121,12 +53,13 @@ class _End(asyncio.Protocol):
 class Connection:
     """A client's connection and the one to the node behind the gate."""
 
-    def __init__(self, gate: Gate, source: int, near: asyncio.Transport) -> None:
+    def __init__(self, gate: Gate, source: int, near: asyncio.Transport, above: int) -> None:
         self.source = source
+        self._above = above
         self.target = gate.target
         self._gate = gate
-        self.there = _Lane(gate.wires(source, gate.target), gate.chance)
-        self.back = _Lane(gate.wires(gate.target, source), gate.chance)
+        self.there = Lane(gate.wires(source, gate.target), gate.chance)
+        self.back = Lane(gate.wires(gate.target, source), gate.chance)
         self.there.source = self.back.target = near
         self._ends_left = 2
         self._task = asyncio.get_running_loop().create_task(self._dial())
@@ -139,7 +72,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         host, port = self._gate.behind
         try:
-            far, _ = await loop.create_connection(lambda: _End(self, self.back), host, port)
+            far, _ = await loop.create_connection(lambda: _End(self, self.back), host, port + self._above)
         except OSError:
             self.reset()
             return
@@ -191,18 +124,19 @@ async def _changed(wires: tuple[Wire, Wire]) -> None:
 class _Front(asyncio.Protocol):
     """The socket that somebody connected to, until it is known who."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, above: int) -> None:
         self._gate = gate
+        self._above = above
         self._connection: Connection | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)
-        source = self._gate.who(transport.get_extra_info("peername")[1], self._gate.port)
+        source = self._gate.who(transport.get_extra_info("peername")[1], self._gate.port + self._above)
         if source is None:
             transport.abort()
             return
         _without_delay(transport)
-        self._connection = Connection(self._gate, source, transport)
+        self._connection = Connection(self._gate, source, transport, self._above)
         self._gate.connections.add(self._connection)
         self._gate.accepted += 1
 
@@ -237,8 +171,8 @@ class Gate:
 
         Args:
             target: the node's number.
-            port: where the gate listens, on 127.0.0.1.
-            behind: where the node listens.
+            port: where the gate listens, on 127.0.0.1; for peers above it.
+            behind: where the node listens; for peers as far above it.
             wires: of the cluster.
             who: the party that connected from a port to a port.
             chance: for jitter.
@@ -251,12 +185,17 @@ class Gate:
         self.chance = chance
         self.connections: set[Connection] = set()
         self.accepted = 0
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
         """Begins to listen."""
+        for above in (0, PEERS_ABOVE):
+            await self._listen(above)
+
+    async def _listen(self, above: int) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Front(self), "127.0.0.1", self.port)
+        server = await loop.create_server(lambda: _Front(self, above), "127.0.0.1", self.port + above)
+        self._servers.append(server)
 
     def reset(self, *, of: Callable[[Connection], bool] = lambda _: True) -> int:
         """RST on every such connection; how many."""
@@ -274,8 +213,8 @@ class Gate:
 
     async def close(self) -> None:
         """Ends every connection."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self.reset()
         await asyncio.sleep(0)
 

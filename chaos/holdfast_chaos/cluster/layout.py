@@ -1,6 +1,7 @@
 """Where a node lives: its ports, its directory, and the configuration file that says so.
 
-Each node has three ports: the gate that everybody knows it by, where it listens for gRPC, and HTTP.
+Each node has three ports: the gate that everybody knows it by, where it listens for gRPC, and HTTP. A node's
+peers reach it `PEERS_ABOVE` its gRPC port, so that port of the node and of its gate belongs to it too.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 CLUSTER_ID: Final = "chaos"
-PEER_PORT_ABOVE: Final = 10_000
-"""Nodes reach each other at the gRPC port + this."""
 FIRST_PORT: Final = 12_000
+"""Below what kernels hand out to clients (from 32 768 on)."""
 PORTS: Final = 10_000
-"""So both ports of a node are below what kernels hand out to clients (from 32 768 on)."""
+PEERS_ABOVE: Final = 10_000
+"""How far above its gRPC port a node listens to other nodes: also below what kernels hand out."""
+
+assert PORTS <= PEERS_ABOVE, "nobody's port is another one's for peers"
+assert FIRST_PORT + PORTS + PEERS_ABOVE <= 32_768
 
 
 class Place(NamedTuple):
@@ -75,14 +79,14 @@ _candidates = itertools.count(os.getpid() * 40)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody uses now, nor the peer ports above them; others at each call."""
+    """Ports of 127.0.0.1 that nobody uses now, nor the one for peers above each; others at each call."""
     found: list[int] = []
     while len(found) < count:
         candidate = FIRST_PORT + next(_candidates) % PORTS
         with socket.socket() as probe, socket.socket() as above:
             try:
                 probe.bind(("127.0.0.1", candidate))
-                above.bind(("127.0.0.1", candidate + PEER_PORT_ABOVE))
+                above.bind(("127.0.0.1", candidate + PEERS_ABOVE))
                 found.append(candidate)
             except OSError:
                 pass

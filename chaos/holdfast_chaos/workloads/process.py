@@ -1,8 +1,12 @@
 """One client of a run: asks what the generator says, waits, and writes both ends down.
 
-Invariants: one operation in flight; its invoke is in the file before it is sent; after an outcome that is not
-known the process is retired and the client goes on under a new number, in the same session. A crashed client
-leaves its operation open and comes back as another session that has the token of the one before.
+A client has several hands, each a process of the record: what they ask at one moment goes into one frame.
+They are one session, so what overlaps in it is not ordered, and what does not is.
+
+Invariants: one operation of a hand in flight; its invoke is in the file before it is sent; after an outcome
+that is not known its process is retired and the hand goes on under a new number, in the same session. A
+crashed client leaves its operations open and comes back as another session that has the token of the one
+before.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from typing import Any, Final
 
 import holdfast
 
-from holdfast_chaos.generator import SEEN, Ask, Generator
+from holdfast_chaos.asks import SEEN, Ask, Generator
 from holdfast_chaos.operation import WRITES
 from holdfast_chaos.outcomes import closing_type, present_revision, reason_text
 from holdfast_chaos.record import Event, Type
@@ -39,12 +43,13 @@ class Process:
         *,
         groups_stand: bool,
         fresh_number: Callable[[], int],
+        hands: int = 1,
         connect: Connect = holdfast.connect,
     ) -> None:
-        """slot: 1 or above, for ever; fresh_number: of a process that takes over from a retired one."""
+        """slot: 1 or above, for ever; fresh_number: of a further hand, or one that was retired."""
         self._connect = connect
         self.slot = slot
-        self.number = slot
+        self.numbers = [slot, *(fresh_number() for _ in range(hands - 1))]
         self.crashes = 0
         self._endpoints = endpoints
         self._recorder = recorder
@@ -54,8 +59,9 @@ class Process:
         self._seen: dict[str, int] = {}
         self._client: holdfast.Client | None = None
         self._calls: Calls | None = None
-        self._under_way: asyncio.Task[dict[str, Any]] | None = None
-        self._ended_by_crash: asyncio.Task[dict[str, Any]] | None = None
+        # In the order of their invokes, in which a crash ends them.
+        self._under_way: dict[asyncio.Task[dict[str, Any]], None] = {}
+        self._ended_by_crash: set[asyncio.Task[dict[str, Any]]] = set()
         self._is_open = asyncio.Event()
 
     @property
@@ -82,30 +88,32 @@ class Process:
         if self._client is not None:
             await self._client.aclose()
 
-    async def ask(self, ask: Ask) -> bool:
+    async def ask(self, ask: Ask, hand: int = 0) -> bool:
         """One operation, from its invoke to what closes it. True: it succeeded."""
         await self._is_open.wait()
-        invoke = self._invoke(ask)
+        invoke = self._invoke(ask, hand)
         is_write = ask.f in WRITES
         assert self._calls is not None
-        doing = self._under_way = asyncio.ensure_future(self._calls.do(invoke))
+        doing = asyncio.ensure_future(self._calls.do(invoke))
+        self._under_way[doing] = None
         try:
             facts = await doing
         except asyncio.CancelledError:
-            self._close(ask, Type.INFO if is_write else Type.FAIL, {"error": "CRASHED"})
-            if doing is not self._ended_by_crash:  # but by the end of the run
+            self._close(ask, hand, Type.INFO if is_write else Type.FAIL, {"error": "CRASHED"})
+            if doing not in self._ended_by_crash:  # but by the end of the run
                 raise
             return False
         except Exception as problem:  # noqa: BLE001 - whatever it is, it closes the operation
-            self._failed(ask, problem, is_write=is_write)
+            self._failed(ask, hand, problem, is_write=is_write)
             return False
         finally:
-            self._under_way = None
-        self._recorder.write(self.number, Type.OK, ask.f, key=ask.key, **_told(facts))
+            self._under_way.pop(doing, None)
+            self._ended_by_crash.discard(doing)
+        self._recorder.write(self.numbers[hand], Type.OK, ask.f, key=ask.key, **_told(facts))
         self._remember(ask, facts)
         return True
 
-    def _invoke(self, ask: Ask) -> Event:
+    def _invoke(self, ask: Ask, hand: int) -> Event:
         value, expect = ask.value, ask.expect
         if expect == SEEN:
             expect = self._seen.get(ask.key, 0)
@@ -118,7 +126,7 @@ class Process:
             ]
             value = {**ask.value, "compares": compares}
         return self._recorder.write(
-            self.number,
+            self.numbers[hand],
             Type.INVOKE,
             ask.f,
             key=ask.key,
@@ -131,20 +139,20 @@ class Process:
             session=self.session,
         )
 
-    def _failed(self, ask: Ask, problem: Exception, *, is_write: bool) -> None:
+    def _failed(self, ask: Ask, hand: int, problem: Exception, *, is_write: bool) -> None:
         told = closing_type(problem, is_write=is_write)
         facts: dict[str, Any] = {"error": reason_text(problem)}
         revision = present_revision(problem)
         # That a condition of several keys failed says nothing of one revision.
         if revision is not None and ask.f in ("put", "delete"):
             facts["revision"] = revision
-        self._close(ask, told, facts)
+        self._close(ask, hand, told, facts)
 
-    def _close(self, ask: Ask, told: Type, facts: dict[str, Any]) -> None:
-        self._recorder.write(self.number, told, ask.f, key=ask.key, **facts)
+    def _close(self, ask: Ask, hand: int, told: Type, facts: dict[str, Any]) -> None:
+        self._recorder.write(self.numbers[hand], told, ask.f, key=ask.key, **facts)
         if told is Type.INFO:
             self._generator.ended_open(ask)
-            self.number = self._fresh_number()
+            self.numbers[hand] = self._fresh_number()
 
     def _remember(self, ask: Ask, facts: dict[str, Any]) -> None:
         found: dict[str, int] = {}
@@ -164,11 +172,11 @@ class Process:
     async def crash(self) -> bool:
         """Ends the client where it stands; another takes over. True: an operation was in flight."""
         token, before = self.client.token, self.session
-        was_asking = self._under_way is not None
+        was_asking = bool(self._under_way)
         self._is_open.clear()
-        if self._under_way is not None:
-            self._ended_by_crash = self._under_way
-            self._under_way.cancel()
+        self._ended_by_crash.update(self._under_way)
+        for doing in self._under_way:
+            doing.cancel()
         await self.close()
         self.crashes += 1
         self._seen.clear()
@@ -183,7 +191,7 @@ class Process:
                 return was_asking
 
     def __repr__(self) -> str:
-        return f"<Process {self.number}, session {self.session}>"
+        return f"<Process {self.numbers}, session {self.session}>"
 
 
 def _told(facts: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.testing import FakeClient
-from holdfast_chaos.generator import ACCOUNTS, BALANCE, Generator, generator
+from holdfast_chaos.asks import Generator
+from holdfast_chaos.generator import ACCOUNTS, BALANCE, generator
 from holdfast_chaos.record import Event, Header, Record
 from holdfast_chaos.record_file import RecordFile, load
 from holdfast_chaos.workloads.crowd import Crowd
@@ -27,13 +28,13 @@ class Desk:
         self.file = RecordFile(self.path, header)
         self.recorder = Recorder(self.file)
         self.client = FakeClient()
-        self.generator: Generator = generator(workload, random.Random(seed), 4)
+        self.generator: Generator = generator(workload, random.Random(seed), 4, 8)
         self._numbers = itertools.count(100)
 
     async def connect(self, *_: Any, **__: Any) -> FakeClient:
         return self.client
 
-    async def process(self, slot: int = 1) -> Process:
+    async def process(self, slot: int = 1, hands: int = 1) -> Process:
         process = Process(
             slot,
             "nowhere",
@@ -41,6 +42,7 @@ class Desk:
             self.generator,
             groups_stand=True,
             fresh_number=lambda: next(self._numbers),
+            hands=hands,
             connect=self.connect,
         )
         await process.open()
@@ -52,6 +54,7 @@ class Desk:
             self.recorder,
             self.generator,
             clients=4,
+            hands=2,
             rate=rate,
             groups_stand=True,
             chance=random.Random(1),

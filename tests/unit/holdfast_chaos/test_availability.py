@@ -104,6 +104,82 @@ def test_a_condition_that_did_not_hold_is_an_answer():
     assert rules(judged(script)) == []
 
 
+def test_what_is_answered_counts():
+    """A condition that did not hold is an answer; a refusal for want of a leader is none."""
+    script = Script()
+    for at in range(0, 1000, 100):
+        script.put("x", at=(at, at + 1))
+        script.refused("put", "y", at=(at, at + 1), error="CONDITION_FAILED", revision=1)
+        script.refused("put", "z", at=(at, at + 1))
+
+    assert rules(judged(script, operations_min=20)) == []
+    assert rules(judged(script, operations_min=21)) == ["operations"]
+
+
+def test_the_rate_is_of_the_time_in_which_faults_run():
+    """What was answered before and after does not help; outages count, and are told."""
+    script = fault(busy((0, 2000), (4000, 9000), step=5), 1000, 4100)
+    figures = judged(script).figures
+
+    assert (figures["outage_s"], figures["answered_per_s"]) == (2.0, 151.9)
+    assert figures["answered_per_s_outside_outages"] == pytest.approx(411, abs=2)
+    assert rules(judged(script, rate_min=150.0)) == []
+    assert rules(judged(script, rate_min=152.0)) == ["operations"]
+    assert rules(judged(busy((0, 2000), (4000, 9000)), rate_min=150.0)) == []
+
+
+def slow(*, took: float, told: bool, level: str = "LINEARIZABLE") -> Script:
+    """A minority fault from 1000 to 4000 in which the operations of one shard stand from 2000 on."""
+    script = fault(busy((0, 2000), (2000 + int(took), 9000)), 1000, 4000, minority=True)
+    script.note("shard", {"start": "k", "end": "l"}, at=0, group=2)
+    script.note("shard", {"start": "l", "end": ""}, at=0, group=3)
+    for _ in range(30):
+        script.get("x", at=(2000, 2000 + took), level=level)
+    if told:
+        script.note("leader", {"term": 2}, at=2000 + took + 300, group=2, node=3)
+    return script
+
+
+def test_a_minority_fault_slows_nobody_down():
+    """The p99 of what is asked in it has a bound, when there is one."""
+    assert rules(judged(slow(took=900, told=False))) == []
+    assert rules(judged(slow(took=900, told=False), p99_ms=500.0)) == ["latency"]
+    assert rules(judged(slow(took=400, told=False), p99_ms=500.0)) == []
+
+
+def test_an_election_excuses_what_waits_for_it():
+    """A leader of a new term, noted soon after a silence of its group; not another group's, nor ANY."""
+    saved = slow(took=900, told=True)
+    told = judged(saved, p99_ms=500.0)
+    other = slow(took=900, told=False).note("leader", {"term": 2}, at=3200, group=3, node=3)
+    long_ago = slow(took=900, told=False).note("leader", {"term": 2}, at=4600, group=2, node=3)
+    weak = slow(took=900, told=True, level="ANY")
+
+    assert rules(told) == []
+    (figures,) = told.figures["by_fault"]
+    assert (figures["p99_all_ms"], figures["p99_ms"]) == (900.0, 1.0)
+    assert rules(judged(other, p99_ms=500.0)) == ["latency"]
+    assert rules(judged(long_ago, p99_ms=500.0)) == ["latency"]
+    assert rules(judged(weak, p99_ms=500.0)) == ["latency"]
+
+
+def test_latency_is_promised_in_faults_of_a_minority_only():
+    """Not beside another fault, not when a majority is gone, and not of a handful of operations."""
+    script = slow(took=900, told=False)
+    two = fault(slow(took=900, told=False), 3900, 4100, number=2)
+    majority = fault(busy((0, 2000), (2900, 9000)), 1000, 4000)
+    for _ in range(30):
+        majority.get("x", at=(2000, 2900))
+    few = fault(Script(), 1000, 4000, minority=True)
+    for at in range(1000, 4000, 100):
+        few.put("x", at=(at, at + 900))
+
+    assert rules(judged(script, p99_ms=500.0)) == ["latency"]
+    assert rules(judged(two, p99_ms=500.0)) == []
+    assert rules(judged(majority, p99_ms=500.0)) == []
+    assert rules(judged(few, p99_ms=500.0, operations_min=1, ok_share_min=0.0)) == ["share", "share"]
+
+
 def test_a_fault_without_proof_makes_the_run_void():
     """Each fault shows that it fired, and each nemesis of the run began."""
     unproved = judged(fault(busy((0, 1000), (1300, 9000)), 1000, 1200, proof=False))

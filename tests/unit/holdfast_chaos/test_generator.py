@@ -10,7 +10,9 @@ import sys
 from collections import Counter
 
 import pytest
-from holdfast_chaos.generator import DEVICES, GENERATORS, SEEN, UNIT_KEYS, Ask, generator
+from holdfast_chaos.asks import SEEN, Ask
+from holdfast_chaos.generator import DEVICES, GENERATORS, UNIT_KEYS, generator
+from holdfast_chaos.keyspace import PARTS, splits
 from holdfast_chaos.rotation import OPEN_MAX, OPERATIONS_MAX
 from holdfast_chaos.sightings import put_by
 
@@ -20,8 +22,8 @@ PROCESSES = 8
 
 
 def asked(workload: str, count: int = 3000, seed: int = 1) -> list[Ask]:
-    made = generator(workload, random.Random(seed), PROCESSES)
-    return [made.next(1 + n % PROCESSES) for n in range(count)]
+    made = generator(workload, random.Random(seed), PROCESSES, 3 * PROCESSES)
+    return [made.next(1 + n % PROCESSES, n % PARTS) for n in range(count)]
 
 
 @pytest.mark.parametrize("workload", sorted(GENERATORS))
@@ -36,8 +38,8 @@ def test_nothing_depends_on_how_a_process_hashes():
     program = (
         "import random, json\n"
         "from holdfast_chaos.generator import GENERATORS, generator\n"
-        "made = {w: generator(w, random.Random(3), 4) for w in sorted(GENERATORS)}\n"
-        "print(json.dumps({w: [g.next(1 + n % 4) for n in range(200)] for w, g in made.items()}))"
+        "made = {w: generator(w, random.Random(3), 4, 8) for w in sorted(GENERATORS)}\n"
+        "print(json.dumps({w: [g.next(1 + n % 4, n % 3) for n in range(200)] for w, g in made.items()}))"
     )
     told = {
         subprocess.run(
@@ -78,11 +80,11 @@ def test_reads_of_every_level_are_asked_for(workload):
 @pytest.mark.parametrize("workload", ["register", "session", "txn"])
 def test_a_key_stays_judgeable(workload):
     """So many operations and so many open writes fall on one key, then it rests."""
-    made = generator(workload, random.Random(1), PROCESSES)
+    made = generator(workload, random.Random(1), PROCESSES, 3 * PROCESSES)
     used: Counter[str] = Counter()
     left_open: Counter[str] = Counter()
     for n in range(5000):
-        ask = made.next(1 + n % PROCESSES)
+        ask = made.next(1 + n % PROCESSES, n % PARTS)
         used[ask.key] += 1
         if ask.f in ("put", "delete", "txn") and n % 10 == 0:
             left_open[ask.key] += 1
@@ -96,12 +98,23 @@ def test_a_key_stays_judgeable(workload):
 @pytest.mark.parametrize("workload", sorted(GENERATORS))
 def test_everything_is_read_in_the_end(workload):
     """Every object that was ever used, LINEARIZABLE."""
-    made = generator(workload, random.Random(1), PROCESSES)
-    used = {made.next(1).key for _ in range(2000)} - {"", "w/"}
+    made = generator(workload, random.Random(1), PROCESSES, 3 * PROCESSES)
+    used = {made.next(1, n % PARTS).key for n in range(2000)} - {"", "w/"}
     final = made.final()
 
     assert used <= {ask.key for ask in final}
     assert {ask.level for ask in final} == {"LINEARIZABLE"}
+
+
+@pytest.mark.parametrize("workload", sorted(GENERATORS))
+def test_a_part_is_a_shard(workload):
+    """What is asked for in a part lies between its cuts, and all that one operation touches with it."""
+    cuts = ("", *splits(workload), "~")
+    made = generator(workload, random.Random(1), PROCESSES, 3 * PROCESSES)
+    for n in range(3000):
+        ask = made.next(1, n % PARTS)
+        keys = [step[1] for step in ask.value["then"]] if ask.f == "txn" else [ask.key or cuts[n % PARTS]]
+        assert all(cuts[n % PARTS] <= key < cuts[n % PARTS + 1] for key in keys)
 
 
 def test_registers_are_written_under_every_condition():

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from holdfast_chaos.cluster.cluster import STOCK
 from holdfast_chaos.generator import GENERATORS
+from holdfast_chaos.keyspace import PREFIXES, splits
 from holdfast_chaos.nemesis.known import NEMESES
 from holdfast_chaos.record_file import RecordFile
-from holdfast_chaos.runner import OURS, SPLITS, Wish, header_of, judged, plan_of, program_of
+from holdfast_chaos.runner import OURS, Wish, header_of, judged, plan_of, program_of
 from holdfast_chaos.verdict import Verdict
 
 from tests.unit.holdfast_chaos.records import Script
@@ -54,8 +55,8 @@ def test_a_node_is_the_users_own_unless_its_disk_is_commanded():
 
 def test_every_workload_has_more_than_one_shard():
     """Else nothing of routing is tested."""
-    assert set(SPLITS) == set(GENERATORS)
-    assert all(SPLITS.values())
+    assert set(PREFIXES) == set(GENERATORS)
+    assert all(splits(workload) for workload in GENERATORS)
 
 
 def test_too_few_operations_are_void(tmp_path: Path) -> None:

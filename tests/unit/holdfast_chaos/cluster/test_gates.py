@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from holdfast_chaos.cluster.gates import Gate
-from holdfast_chaos.cluster.layout import free_ports
+from holdfast_chaos.cluster.layout import PEERS_ABOVE, free_ports
 from holdfast_chaos.cluster.wires import Wires
 
 CALLER, NODE = 2, 1
@@ -235,3 +235,33 @@ def test_who_has_hung_up_already_is_let_go():
         assert not line.gate.connections
 
     under(act, source=None)
+
+
+def test_peers_reach_the_port_above_over_the_same_wires():
+    """A cut between two nodes is a cut whatever they speak."""
+
+    async def act(line: Line) -> None:
+        heard: list[bytes] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard.append(await reader.read(1 << 16))
+            writer.close()
+
+        host, behind = line.gate.behind
+        server = await asyncio.start_server(serve, host, behind + PEERS_ABOVE)
+        _, writer = await asyncio.open_connection(host, line.gate.port + PEERS_ABOVE)
+        await asyncio.sleep(SOON_S)
+        line.wires.cut([(CALLER, NODE)])
+        writer.write(b"append")
+        await asyncio.sleep(SOON_S)
+
+        assert heard == []
+        assert line.wires(CALLER, NODE).held == 6
+        line.wires.heal()
+        await asyncio.sleep(SOON_S)
+        assert heard == [b"append"]
+        assert len(line.heard) == 0
+        writer.close()
+        server.close()
+
+    under(act)

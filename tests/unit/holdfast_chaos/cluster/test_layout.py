@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
-from holdfast_chaos.cluster.layout import PEER_PORT_ABOVE, born_with, free_ports, joining, places
+from holdfast_chaos.cluster.layout import (
+    FIRST_PORT,
+    PEERS_ABOVE,
+    PORTS,
+    born_with,
+    free_ports,
+    joining,
+    places,
+)
 from holdfast_node.config import load
 
 SETTINGS = "[wal]\nsegment_bytes = 8388608\ntotal_bytes_max = 33554432\n"
@@ -12,9 +21,18 @@ SETTINGS = "[wal]\nsegment_bytes = 8388608\ntotal_bytes_max = 33554432\n"
 
 def test_ports_are_told_apart():
     """No two things on one port."""
-    ports = free_ports(12)
-    assert len(set(ports)) == 12
-    assert max(ports) + PEER_PORT_ABOVE < 32_768
+    assert len(set(free_ports(12))) == 12
+
+
+def test_a_port_comes_with_the_one_above_it():
+    """Neither is in use, and both are below those that kernels hand out to clients."""
+    last = free_ports(1)[0]
+    following = FIRST_PORT + (last + 1 - FIRST_PORT) % PORTS
+    with socket.create_server(("127.0.0.1", following + PEERS_ABOVE)):
+        found = free_ports(20)
+
+    assert following not in found
+    assert all(FIRST_PORT <= port < FIRST_PORT + PORTS <= 32_768 - PEERS_ABOVE for port in found)
 
 
 def test_a_node_listens_behind_its_gate(tmp_path: Path) -> None:

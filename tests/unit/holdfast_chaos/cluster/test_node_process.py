@@ -96,6 +96,9 @@ def test_it_ends_with_the_harness(node: NodeProcess, tmp_path: Path) -> None:
     ) as harness:
         assert harness.stdout is not None
         pid = int(harness.stdout.readline())
+        # Bound to its parent from the moment on that it is Python, not setpriv any more.
+        cmdline = Path(f"/proc/{pid}/cmdline")
+        asyncio.run(eventually(lambda: b"setpriv" not in cmdline.read_bytes(), "the node begins"))
         harness.kill()
         harness.wait()
 

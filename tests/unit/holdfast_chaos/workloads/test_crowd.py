@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from holdfast.errors import Reason
@@ -12,6 +14,7 @@ from holdfast.types import Outcome
 from holdfast_chaos.generator import GENERATORS
 from holdfast_chaos.judging import judgements
 from holdfast_chaos.operation import pair
+from holdfast_chaos.record import Type
 from holdfast_chaos.verdict import Verdict, overall
 
 from tests.unit.holdfast_chaos.runs import Desk
@@ -73,3 +76,32 @@ def test_final_reads_are_asked_until_they_are_answered(tmp_path: Path) -> None:
     assert desk.recorder.counts - before
     final = pair(desk.record().events)[-1]
     assert final.is_ok
+
+
+def test_a_part_that_does_not_answer_stalls_its_own_hands_only(tmp_path: Path) -> None:
+    """What a client asks of the other parts goes on."""
+    desk = Desk(tmp_path, "set")
+    stuck = asyncio.Event()
+    answer = desk.client.get
+
+    async def get(key: str, **how: Any) -> Any:
+        if key.startswith("set/0"):
+            await stuck.wait()
+        return await answer(key, **how)
+
+    def is_over() -> bool:
+        if desk.recorder.counts[Type.OK] >= 200:
+            stuck.set()
+        return stuck.is_set()
+
+    async def act() -> None:
+        desk.client.get = get  # type: ignore[method-assign, assignment]
+        crowd = desk.crowd()
+        await crowd.open()
+        await crowd.run(is_over)
+
+    asyncio.run(act())
+    parts = Counter((e.key or "")[:5] for e in desk.events() if e.type is Type.INVOKE)
+
+    assert 0 < parts["set/0"] < 10
+    assert min(parts["set/1"], parts["set/2"]) > 50

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from holdfast.errors import Reason
 from holdfast.types import Outcome
-from holdfast_chaos.generator import SEEN, Ask
+from holdfast_chaos.asks import SEEN, Ask
 from holdfast_chaos.operation import pair
-from holdfast_chaos.record import Type
+from holdfast_chaos.record import Event, Type
 
 from tests.unit.holdfast_chaos.runs import Desk
 
@@ -117,6 +117,40 @@ def test_a_crash_leaves_an_operation_open_and_hands_the_token_on(tmp_path: Path)
     assert [e.session for e in events if e.type is Type.INVOKE] == ["s1", "s1.1"]
     assert {"from": "s1", "to": "s1.1"} in [e.value for e in events]
     assert len(pair(events)) == 2
+
+
+def test_the_hands_of_a_client_are_one_session(tmp_path: Path) -> None:
+    """They ask side by side, each a process of its own; a crash ends what all of them have in flight."""
+
+    async def act() -> None:
+        process = await desk.process(hands=2)
+        assert process._calls is not None
+        do, release = process._calls.do, asyncio.Event()
+
+        async def later(ask: Event) -> dict[str, object]:
+            await release.wait()
+            return await do(ask)
+
+        process._calls.do = later  # type: ignore[method-assign]
+        both = [asyncio.ensure_future(process.ask(Ask("put", f"k{hand}", "v"), hand)) for hand in (0, 1)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        desk.client.aclose = nothing  # type: ignore[method-assign]
+        assert await process.crash()
+        assert await asyncio.gather(*both) == [False, False]
+        assert await process.ask(Ask("put", "k1", "w"), 1)
+
+    async def nothing() -> None:
+        """The fake is shared by both sessions."""
+
+    desk = Desk(tmp_path)
+    asyncio.run(act())
+    events = desk.events()
+    asked = [(e.process, e.session) for e in events if e.type is Type.INVOKE]
+
+    assert asked == [(1, "s1"), (100, "s1"), (102, "s1.1")]
+    assert [e.process for e in events if e.type is Type.INFO] == [1, 100]
+    assert len(pair(events)) == 3
 
 
 def test_a_token_is_noted_when_it_is_taken(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_watch_and_the_changes_agree(tmp_path: Path, monkeypatch) -> None:
         process = await desk.process()
         await asyncio.sleep(0.02)
         for _ in range(200):
-            await process.ask(desk.generator.next(1))
+            await process.ask(desk.generator.next(1, 0))
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.1)
         for task in beside:
