@@ -27,7 +27,7 @@ CACHE_BUGS = (
         (
             Edit(
                 "holdfast_node.cache.state",
-                "        return [self._apply_once(op, session) for op in ops]\n",
+                "        return overwrites(self._space, self._sessions, session, ops, self._apply_once)\n",
                 "        head = ops[0] if ops else None\n"
                 "        known = session.answer(head, stamp_ms) if isinstance(head, Op) else None\n"
                 "        if known is not None:\n"

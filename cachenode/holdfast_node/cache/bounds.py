@@ -12,7 +12,9 @@ from holdfast.types import Level
 from holdfast_node import limits
 
 # Plain ints: a look-up in the enum costs on every read.
-_LINEARIZABLE, _BOUNDED, _ANY = int(Level.LINEARIZABLE), int(Level.BOUNDED), int(Level.ANY)
+LINEARIZABLE, _BOUNDED, _ANY = int(Level.LINEARIZABLE), int(Level.BOUNDED), int(Level.ANY)
+PLAIN_LEVELS = frozenset(range(_ANY + 1)) - {_BOUNDED}
+"""Levels on the wire that come without a bound; 0: absent."""
 
 
 class DecodeError(ValueError):
@@ -66,4 +68,4 @@ def checked_level(prefix: str, level: int, bound_ms: int, or_linearizable: bool)
         raise DecodeError(
             prefix + ("bound_ms" if bound_ms else "or_linearizable"), "is for BOUNDED reads only"
         )
-    return level or _LINEARIZABLE, bound_ms, or_linearizable
+    return level or LINEARIZABLE, bound_ms, or_linearizable

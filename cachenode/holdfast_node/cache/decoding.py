@@ -26,6 +26,8 @@ from holdfast.v1 import cache_pb2 as pb
 
 from holdfast_node import limits
 from holdfast_node.cache.bounds import (
+    LINEARIZABLE,
+    PLAIN_LEVELS,
     DecodeError,
     checked_level,
     checked_ttl,
@@ -57,9 +59,11 @@ _parse = pb.Operation.FromString
 # The two hot kinds build their tuple directly: a named tuple's constructor fills nineteen fields by
 # defaults, at three times the cost.
 _new = tuple.__new__
-_AFTER_PUT = tuple(Op(0, PUT, b""))[10:]
+_AFTER_VALUE = tuple(Op(0, PUT, b""))[6:]
 _BEFORE_LEVEL = tuple(Op(0, GET, b""))[3:10]
-_AFTER_LEVEL = tuple(Op(0, GET, b""))[13:]
+_AFTER_LEVEL = tuple(Op(0, GET, b""))[11:]
+# Tags of Operation's fields, as they are encoded.
+_NOT_AFTER_TAG, _GET_TAG = 0x18, 0x42
 
 
 def decode_operation(data: bytes, units: Units | None = None) -> Op:
@@ -90,7 +94,7 @@ def decode_operations(
     add = decoded.append
     for message, data in zip(messages, operations, strict=True):
         try:
-            add(_decode(message, data, units))
+            add(_plain(message, data, units) or _decode(message, data, units))
         except DecodeError as problem:
             add(problem)
     return decoded
@@ -105,6 +109,57 @@ def decode_each(operations: Iterable[bytes], units: Units | None = None) -> list
         except DecodeError as problem:
             decoded.append(problem)
     return decoded
+
+
+def _plain(message: pb.Operation, data: bytes, units: Units | None) -> Op | None:
+    """A put of a value without conditions, or a get without a bound; None: `_decode` must look.
+
+    Half of the cost of the general way, which asks for every field that might be there. Here the length
+    tells: the fields found fill `data` to the last byte even when each is encoded as short as can be, so
+    there is no other, known or unknown. tests/property/test_decoding.py holds the two ways equal.
+    """
+    sequence = message.sequence
+    key = message.key
+    size = len(key)
+    if not (0 < size <= limits.KEY_BYTES_MAX and 0 < sequence <= limits.SEQUENCE_MAX):
+        return None
+    # So far: the sequence and its tag, the key, its length and its tag.
+    at = 3 + (sequence.bit_length() + 6) // 7 + (size > 127) + size
+    tag = data[at] if at < len(data) else 0
+    if tag == _NOT_AFTER_TAG:
+        return _plain_put(message, data, units, sequence, key, at)
+    return _plain_get(message, data, units, sequence, key, at) if tag == _GET_TAG else None
+
+
+def _plain_put(
+    message: pb.Operation, data: bytes, units: Units | None, sequence: int, key: bytes, at: int
+) -> Op | None:
+    value = message.put.value
+    not_after = message.not_after_ms
+    size = len(value)
+    inner = 1 + (size.bit_length() + 6) // 7 + size
+    if (
+        len(data) != at + 2 + (not_after.bit_length() + 6) // 7 + (inner.bit_length() + 6) // 7 + inner
+        or not 0 < size <= limits.VALUE_BYTES_MAX
+        or not 0 < not_after <= INT64_MAX
+    ):
+        return None
+    if units is not None:
+        key = units.placed(key)
+    return _new(Op, (sequence, PUT, key, not_after, zlib.crc32(data), value, *_AFTER_VALUE))
+
+
+def _plain_get(
+    message: pb.Operation, data: bytes, units: Units | None, sequence: int, key: bytes, at: int
+) -> Op | None:
+    if not message.HasField("get"):
+        return None
+    level = message.get.level
+    if level not in PLAIN_LEVELS or len(data) != at + (4 if level else 2):
+        return None
+    if units is not None:
+        key = units.placed(key)
+    return _new(Op, (sequence, GET, key, *_BEFORE_LEVEL, level or LINEARIZABLE, *_AFTER_LEVEL))
 
 
 def _decode(message: pb.Operation, data: bytes, units: Units | None) -> Op:
@@ -188,45 +243,27 @@ def _keys(prefix: str, part: pb.KeyRange) -> KeyRange:
 
 
 def _decode_get(sequence: int, message: pb.Operation, _: bytes, units: Units | None) -> Op:
-    key = message.key
-    if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-        raise key_problem("key", key)
+    key = _place("key", message.key, units)
     if message.not_after_ms:
         raise DecodeError("not_after_ms", "is for writes only")
     part = message.get
-    if len(UnknownFieldSet(part)):
-        raise _unknown("get", part)
+    _known("get", part)
     level, bound_ms, or_linearizable = checked_level("get.", part.level, part.bound_ms, part.or_linearizable)
-    if units is not None:
-        key = units.placed(key)
-    return _new(Op, (sequence, GET, key, *_BEFORE_LEVEL, level, bound_ms, or_linearizable, *_AFTER_LEVEL))
+    return Op(sequence, GET, key, level=level, bound_ms=bound_ms, or_linearizable=or_linearizable)
 
 
 def _decode_put(sequence: int, message: pb.Operation, data: bytes, units: Units | None) -> Op:
-    # The hot path: written out instead of shared with _put.
-    key = message.key
-    if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-        raise key_problem("key", key)
-    not_after = message.not_after_ms
-    if not 1 <= not_after <= INT64_MAX:
-        raise DecodeError("not_after_ms", "is required for writes and must be below 2^63")
+    key, not_after = _write_head(message, units)
     value, ttl_ms, if_revision, presence, return_previous = _put("put.", message.put)
-    check = zlib.crc32(data)
-    if units is not None:
-        key = units.placed(key)
-    head = (sequence, PUT, key, not_after, check, value, ttl_ms, if_revision, presence, return_previous)
-    return _new(Op, head + _AFTER_PUT)
+    return Op(
+        sequence, PUT, key, not_after, zlib.crc32(data), value, ttl_ms, if_revision, presence, return_previous
+    )
 
 
 def _put(prefix: str, part: pb.Put) -> tuple[bytes, int, int, int, bool]:
-    if len(UnknownFieldSet(part)):
-        raise _unknown(prefix[:-1], part)
-    value = part.value
-    if len(value) > limits.VALUE_BYTES_MAX:
-        checked_value(prefix + "value", value)
-    ttl_ms = part.ttl_ms
-    if ttl_ms:
-        checked_ttl(prefix + "ttl_ms", ttl_ms)
+    _known(prefix[:-1], part)
+    value = checked_value(prefix + "value", part.value)
+    ttl_ms = checked_ttl(prefix + "ttl_ms", part.ttl_ms)
     if_revision = part.if_revision if part.HasField("if_revision") else NO_REVISION
     presence = ANYHOW
     if part.if_absent:

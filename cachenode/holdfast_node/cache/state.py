@@ -24,7 +24,7 @@ from holdfast_node.cache.commands import DecodeError, Entry, Op, Run
 from holdfast_node.cache.history import CompactedError, Event, Rest, event_of
 from holdfast_node.cache.image import Builder, CorruptImageError, Image
 from holdfast_node.cache.keyspace import Keyspace
-from holdfast_node.cache.overwrite import plain_overwrite
+from holdfast_node.cache.overwrite import overwrites
 from holdfast_node.cache.policy import Eviction, Policy
 from holdfast_node.cache.results import OpResult, Page, TxnOutcome
 from holdfast_node.cache.seal import Judge, Sealed
@@ -257,7 +257,7 @@ class State:
             session = self._sessions.open(run.session, run.answered_below, min(until, latest), stamp_ms)
         if session is None:
             return [self._apply_operation(op) for op in ops]
-        return [self._apply_once(op, session) for op in ops]
+        return overwrites(self._space, self._sessions, session, ops, self._apply_once)
 
     def _apply_operation(self, op: Op | DecodeError) -> OpResult:
         """A write without a session."""
@@ -276,15 +276,9 @@ class State:
         if not stamp_ms <= op.not_after <= stamp_ms + limits.NOT_AFTER_AHEAD_MS_MAX:
             return _untimely(op, stamp_ms)
         sessions, full = self._sessions, self._sessions.is_full()
-        # A new name is the common case: neither below the mark nor known.
-        if op.sequence < session.mark or op.sequence in session.applied:
-            known = session.answer(op, stamp_ms)
-            if known is not None:
-                return known
-        elif not full:
-            written = plain_overwrite(self._space, sessions, session, op)
-            if written is not None:
-                return written
+        known = session.answer(op, stamp_ms)
+        if known is not None:
+            return known
         if full:
             return OpResult(
                 int(Reason.BUSY), message="the table of repeats is full", retry_after_ms=_BUSY_RETRY_MS
