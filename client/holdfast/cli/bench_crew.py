@@ -85,13 +85,9 @@ class Crew:
     async def close(self) -> None:
         """Waits for the processes to end; kills those that do not."""
         for process in self._processes:
-            if process.stdin is not None:
-                process.stdin.close()
-            try:
-                await asyncio.wait_for(process.wait(), END_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
+        await asyncio.gather(*map(_ended, self._processes))
 
     async def _each(self, hear: Callable[[int], Any]) -> None:
         """Hears all processes; the first failure ends it."""
@@ -123,3 +119,11 @@ class Crew:
 
     def __repr__(self) -> str:
         return f"<Crew of {len(self._processes)} processes>"
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    try:
+        await asyncio.wait_for(process.wait(), END_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -93,7 +93,7 @@ def setting_fields(plan: Plan, processes: int, loop: str) -> dict[str, Any]:
         "processes": processes,
         "rate_per_s": plan.rate,
         "warmup_s": plan.warmup_s,
-        "level": level,
+        "level": level if GET in plan.weights else None,
         "bound_ms": plan.bound_ms,
         "namespace": plan.namespace,
         "keys": plan.keys,

@@ -8,6 +8,7 @@ early, so that no process outlives the bench that started it. Writes a JSON obje
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -84,4 +85,5 @@ def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
 if __name__ == "__main__":
     # The terminal's Ctrl-C is the bench's, which then tells its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _loop_runner()(work())
+    with contextlib.suppress(BrokenPipeError):  # the bench was killed: nobody is left to be told
+        _loop_runner()(work())

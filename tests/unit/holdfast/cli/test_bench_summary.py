@@ -123,3 +123,4 @@ def test_settings_say_what_was_measured() -> None:
         2,
     )
     assert bench_summary.setting_fields(plan(), 1, "")["level"] == "LINEARIZABLE"
+    assert bench_summary.setting_fields(plan(weights={"put": 1}), 1, "")["level"] is None
