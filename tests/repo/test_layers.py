@@ -19,6 +19,12 @@ PURE = (
     "holdfast.errors",
     "holdfast.retry",
     "holdfast.clocks",
+    "holdfast.cli.bench_course",
+    "holdfast.cli.bench_plan",
+    "holdfast.cli.bench_summary",
+    "holdfast.cli.bench_tally",
+    "holdfast.cli.latencies",
+    "holdfast.cli.zipf",
     "holdfast_raft.errors",
     "holdfast_raft.machine",
     "holdfast_raft.messages",
@@ -83,6 +89,7 @@ STOPS_AT = {
     "click": ("holdfast.cli", "holdfast.cli.*", "holdfast_chaos.cli"),
     "rich": ("holdfast.cli", "holdfast.cli.*"),
     "uvloop": (
+        "holdfast.cli.bench_worker",  # where it is installed
         "holdfast_node.server",
         "holdfast_node.__main__",
         "holdfast_chaos.cli",

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from holdfast.cli import (
+    bench,
     cluster,
     completion,
     dev,
@@ -63,7 +64,7 @@ def root() -> None:
 root.examples = textwrap.dedent(EXAMPLES).strip()
 
 for part in (
-    keys, txn, watch, load, sample_settings, cluster, shard, node, namespace, op, plan, wal, dev, serve,
-    completion,
+    keys, txn, watch, load, sample_settings, bench, cluster, shard, node, namespace, op, plan, wal, dev,
+    serve, completion,
 ):  # fmt: skip
     part.register(root)
