@@ -3,7 +3,8 @@
 `overwrites` does exactly what the general way does (state.State._apply_once with operations.write) for every
 put without conditions, deadline or wish for the previous value, on a key that exists without a deadline; all
 else it hands to that general way, in its turn. It reaches into the parts that hold keys, history and
-sessions, because the calls between them cost more than the work (docs/evidence/speed-log.md). tests/property/test_overwrite.py holds the two ways equal.
+sessions, because the calls between them cost more than the work (docs/evidence/speed-log.md).
+tests/property/test_overwrite.py holds the two ways equal.
 """
 
 from __future__ import annotations
