@@ -16,6 +16,8 @@ from typing import Any, Final
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard, ShardMap
 
+READS_IN_A_ROW: Final = 64
+"""A session's, by one replica before the next one's turn: reads of one loop turn travel in few frames."""
 SUSPECT_S_MIN: Final = 0.1
 SUSPECT_S_MAX: Final = 2.0
 # A group learned of so recently may still be being born, and elect its first leader: tens of ms.
@@ -25,7 +27,8 @@ YOUNG_S: Final = 0.5
 class Router:
     """The map, the leaders and the health of nodes, as one session sees them."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: int = 0) -> None:
+        """turn: where the replicas' turns begin; another for each client, or all would begin with one."""
         self.map = ShardMap(0, ())
         self.ready: set[int] = set()  # nodes with an open stream that was welcomed
         self._leaders: dict[int, int] = {}  # group -> node
@@ -33,7 +36,7 @@ class Router:
         self._silent: set[int] = set()  # ready nodes that have stopped answering, for now
         self._readers: dict[int, tuple[int, ...]] = {}  # group -> ready replicas, cached
         self._young_until: dict[int, float] = {}  # group -> until it counts as just born
-        self._turn = 0
+        self._turn = turn
 
     # ---- the map ----
 
@@ -121,8 +124,15 @@ class Router:
 
     # ---- readers ----
 
-    def reader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
-        """The next replica for a read any replica may serve, in turn; `tried`: bit set of nodes."""
+    def reader_of(self, shard: Shard, now: float, tried: int = 0, in_a_row: int = 1) -> int:
+        """The replica for what any replica may serve, each in its turn.
+
+        Args:
+            shard: whose replica.
+            now: monotonic seconds.
+            tried: bit set of nodes asked before.
+            in_a_row: how often it is asked for before the next one's turn.
+        """
         readers = self._readers.get(shard.group)
         if readers is None:
             ready = [r.node for r in shard.replicas if r.node in self.ready]
@@ -130,7 +140,7 @@ class Router:
             self._readers[shard.group] = readers
         if readers and not tried:
             self._turn += 1
-            return readers[self._turn % len(readers)]
+            return readers[self._turn // in_a_row % len(readers)]
         return self._next(shard, now, tried)
 
     def may_go_elsewhere(self, shard: Shard, node: int, tried: int) -> bool:

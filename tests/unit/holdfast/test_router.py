@@ -1,5 +1,7 @@
 """Which node is asked."""
 
+import itertools
+
 from holdfast.keys import KeyRange
 from holdfast.router import SUSPECT_S_MAX, SUSPECT_S_MIN, YOUNG_S, Router
 from holdfast.shardmap import Replica, Shard, ShardMap
@@ -71,6 +73,28 @@ def test_reads_are_spread_over_ready_replicas():
     made = router(ready=(1, 3))
 
     assert sorted(made.reader_of(shard(), 0.0) for _ in range(10)) == [1] * 5 + [3] * 5
+
+
+def test_a_replica_serves_some_reads_before_the_next_ones_turn():
+    """As many as asked for, so that reads made together travel together."""
+    made = router()
+
+    served = [made.reader_of(shard(), 0.0, in_a_row=4) for _ in range(16)]
+
+    changes = [at for at in range(1, 16) if served[at] != served[at - 1]]
+    assert {b - a for a, b in itertools.pairwise(changes)} == {4}
+    assert set(served) == {1, 2, 3}
+
+
+def test_clients_begin_with_different_replicas():
+    """A device that reads twice a day spreads its reads, too: over all clients."""
+    begun = [Router(turn) for turn in (0, 64, 128)]
+    for made in begun:
+        made.learn_map(ShardMap(1, (shard(),)), 0.0)
+        for node in (1, 2, 3):
+            made.welcomed(node)
+
+    assert {made.reader_of(shard(), 0.0, in_a_row=64) for made in begun} == {1, 2, 3}
 
 
 def test_a_read_that_failed_goes_to_an_untried_replica():

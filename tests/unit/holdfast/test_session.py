@@ -7,6 +7,7 @@ import holdfast
 import pytest
 from holdfast import Level, Outcome, Reason, RefusedError, UnknownOutcomeError
 from holdfast.forks import renew_all
+from holdfast.router import READS_IN_A_ROW
 from holdfast.token import TokenEntry
 
 from tests.unit.holdfast.scripted_node import STAMP_MS, Group, ScriptedCluster, refusal
@@ -350,12 +351,13 @@ def test_a_lagging_replica_is_left_for_another():
             lagging = cluster.nodes[1]
             lagging.script = lambda _: refusal(Reason.LAGGING, applied_index=1)
             lagging.frames.clear()
-            found = await asyncio.gather(*(client.get("k", level=Level.SESSION) for _ in range(8)))
+            reads = (client.get("k", level=Level.SESSION) for _ in range(2 * READS_IN_A_ROW))
+            found = await asyncio.gather(*reads)
             return {reading.served.node for reading in found}, [op.sequence for op in lagging.operations]
 
     served_by, asked = asyncio.run(run())
     assert served_by == {1}
-    assert len(asked) == len(set(asked)) == 4
+    assert len(asked) == len(set(asked)) == READS_IN_A_ROW
 
 
 def test_a_goodbye_moves_what_follows_elsewhere():
