@@ -12,7 +12,14 @@ from collections.abc import Callable
 
 from holdfast_raft import peer_door
 from holdfast_raft.peer_door import EPOCH_MAX, Backoff, Door, RefusedError
-from holdfast_raft.peer_greeting import Goodbye, Hello, WireError, decode_greeting, encode_hello
+from holdfast_raft.peer_greeting import (
+    Goodbye,
+    Hello,
+    WireError,
+    decode_greeting,
+    encode_goodbye,
+    encode_hello,
+)
 from holdfast_raft.peer_link import Link
 from holdfast_raft.peer_stream import PeerStream
 
@@ -37,37 +44,43 @@ class Dialer:
 
     async def run(self) -> None:
         """Dials for ever; ends only by being cancelled."""
-        loop = asyncio.get_running_loop()
         about = f"node {self._peer} at {self._address}"
         backoff = Backoff()
         while True:
-            began = loop.time()
-            refused = False
+            stood, refused = 0.0, False
             try:
-                await self._connect_once()
+                stood, refused = await self._connect_once()
             except (RefusedError, WireError) as error:
                 self._door.complain(about, str(error))
                 refused = True
             except OSError as error:  # TimeoutError too
                 log.debug("peer.unreachable %s: %s", about, error)
-            stood = loop.time() - began
+            except Exception:
+                # A defect, and a lasting one perhaps; a peer is never given up for it.
+                log.exception("peer.dialling_failed %s", about)
+                refused = True
             await asyncio.sleep(backoff.pause(stood, refused=refused, jitter=random.random()))
 
-    async def _connect_once(self) -> None:
+    async def _connect_once(self) -> tuple[float, bool]:
+        """How many seconds the connection stood, and whether trying again soon is of no use."""
         self._epoch = self._door.epoch_after(self._epoch)
         streams: list[PeerStream] = []
+        last = Goodbye(f"node {self._door.hello.node} gave up the handshake")
         try:
             link = await self._shake_hands(streams)
+            began = asyncio.get_running_loop().time()
             try:
                 # shield: whoever stops the dialling must not cancel what others wait for.
                 ending = await asyncio.shield(link.ended)
             finally:
                 link.end("this node stopped dialling")
+        except (RefusedError, WireError) as error:
+            last = Goodbye(str(error), lasting=True)
+            raise
         finally:
             for stream in streams:
-                stream.close()
-        if ending.is_malformed:
-            raise RefusedError(ending.why)
+                stream.close(encode_goodbye(last))
+        return asyncio.get_running_loop().time() - began, ending.lasting
 
     async def _shake_hands(self, streams: list[PeerStream]) -> Link:
         """Says hello on both lanes and reads both answers. streams: gets those that were opened."""

@@ -26,6 +26,10 @@ BACKOFF_SECONDS_MAX = 1.0
 STEADY_SECONDS = 2.0
 """A connection that stood this long lets the next backoff begin at the minimum."""
 
+COMPLAINTS_MAX = 256
+COMPLAINT_CHARS_MAX = 300
+"""Of refusals that are remembered: what strangers say may be long, and they may be many."""
+
 EPOCH_MAX = 1 << 63
 """No clock gives such an epoch; one sent nevertheless would lock its sender out for ever."""
 
@@ -58,7 +62,10 @@ class Door:
 
     def complain(self, about: str, why: str) -> None:
         """Logs a refusal: each reason once, not at every attempt."""
+        why = why[:COMPLAINT_CHARS_MAX]
         if self._complaints.get(about) != why:
+            if len(self._complaints) >= COMPLAINTS_MAX:
+                self._complaints.pop(next(iter(self._complaints)))
             self._complaints[about] = why
             log.warning("peer.refused %s: %s", about, why)
 

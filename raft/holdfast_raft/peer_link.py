@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from holdfast_raft.messages import NodeMessage
@@ -27,36 +28,40 @@ PACK_BYTES: Final = 512 << 10
 """Messages are packed into one envelope up to about here, so that one envelope never holds a loop long."""
 
 LOOKS_MAX: Final = 4
-"""A peer that is silent for so many looks is gone, or stopped."""
+"""A lane on which nothing comes for so many looks leads nowhere, or its peer is stopped."""
+
+LAST_WORD_SECONDS: Final = 0.05
+"""When one lane breaks: for a goodbye on the other, which tells a process that lives from one that died."""
 
 
 class Ending(NamedTuple):
     """Why a link is over.
 
-    by_peer: the process on the other side ended it. is_malformed: it sent what makes no sense.
+    by_peer: the process on the other side is gone. lasting: trying again soon is of no use.
     """
 
     why: str
     by_peer: bool
-    is_malformed: bool = False
+    lasting: bool = False
 
 
 class Lane:
     """What is said on one stream. Messages wait, encoded, until they are released."""
 
-    __slots__ = ("_staged", "_staged_bytes", "_stream", "bytes_max", "was_used")
+    __slots__ = ("_staged", "_staged_bytes", "_was_used", "bytes_max", "silent_looks", "stream")
 
     def __init__(self, stream: PeerStream, bytes_max: int) -> None:
         self.bytes_max = bytes_max
-        self.was_used = False  # since somebody looked
-        self._stream = stream
+        self.stream = stream
+        self.silent_looks = 0  # since something came
+        self._was_used = False  # since the last look
         self._staged: list[bytes] = []
         self._staged_bytes = 0
 
     @property
     def queued_bytes(self) -> int:
         """Staged, or not yet taken by the network."""
-        return self._staged_bytes + self._stream.unsent_bytes
+        return self._staged_bytes + self.stream.unsent_bytes
 
     def stage(self, encoded: bytes) -> bool:
         """Keeps a message for the next release; False when it does not fit."""
@@ -69,19 +74,32 @@ class Lane:
     def release(self) -> None:
         """Sends what was staged, in as few envelopes as are of a decent size."""
         staged, self._staged, self._staged_bytes = self._staged, [], 0
-        self.was_used = True
+        self._was_used = True
         if len(staged) == 1:
-            self._stream.write(staged[0])
+            self.stream.write(staged[0])
             return
         pack: list[bytes] = []
         size = 0
         for encoded in staged:
             if pack and size + len(encoded) > PACK_BYTES:
-                self._stream.write(b"".join(pack))
+                self.stream.write(b"".join(pack))
                 pack, size = [], 0
             pack.append(encoded)
             size += len(encoded)
-        self._stream.write(b"".join(pack))
+        self.stream.write(b"".join(pack))
+
+    def look(self) -> bool:
+        """Says that we live, if nothing else did since the last look; False: nothing comes any more."""
+        self.silent_looks += 1
+        if not self._was_used:
+            self.stream.write(b"")
+        self._was_used = False
+        return self.silent_looks <= LOOKS_MAX
+
+    def close(self, last: bytes) -> None:
+        """Says a last word and ends; what was staged is gone."""
+        self._staged, self._staged_bytes = [], 0
+        self.stream.close(last)
 
 
 class Link:
@@ -106,11 +124,10 @@ class Link:
         self.bulk = Lane(*bulk)
         self.is_open = False
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self._streams = (control[0], bulk[0])
+        self._lanes = (self.control, self.bulk)
         self._deliver = deliver
-        self._silent_looks = 0
-        for stream in self._streams:
-            stream.lost.add_done_callback(self._lost)
+        for lane in self._lanes:
+            lane.stream.lost.add_done_callback(self._lost)
 
     def __repr__(self) -> str:
         state = self.ended.result().why if self.ended.done() else "open" if self.is_open else "opening"
@@ -121,18 +138,15 @@ class Link:
 
     def carry(self) -> None:
         """Begins to deliver what the peer says."""
-        for stream in self._streams:
-            stream.carry(self._receive)
+        for lane in self._lanes:
+            lane.stream.carry(partial(self._receive, lane))
 
     def look(self) -> None:
-        """At regular times: says that we live, and ends the link of a peer that says nothing any more."""
-        self._silent_looks += 1
-        if self._silent_looks > LOOKS_MAX:
-            self.end(f"nothing was heard of node {self.peer}")
-            return
-        if not self.control.was_used:
-            self._streams[0].write(b"")
-        self.control.was_used = False
+        """At regular times: says that we live, and ends the link when on one of its lanes nothing comes."""
+        for lane in self._lanes:
+            if not lane.look():
+                self.end(f"nothing comes from node {self.peer} on the {lane.stream.lane} lane")
+                return
 
     def end(self, why: str, *, closing: bool = False) -> None:
         """Over, by us; later calls change nothing. closing: our process is going away."""
@@ -145,26 +159,29 @@ class Link:
         self.is_open = False
         self.ended.set_result(ending)
         last = encode_goodbye(goodbye) if goodbye is not None else b""
-        for stream in self._streams:
-            stream.close(last)
+        for lane in self._lanes:
+            lane.close(last)
 
     def _lost(self, lost: asyncio.Future[Exception | None]) -> None:
         error = lost.result()
         if isinstance(error, WireError):
             log.error("peer.malformed node=%d: %s", self.peer, error)
             why = f"malformed: {error}"
-            self._end(Ending(why, by_peer=False, is_malformed=True), Goodbye(why, lasting=True))
-        else:
+            self._end(Ending(why, by_peer=False, lasting=True), Goodbye(why, lasting=True))
+        elif all(lane.stream.lost.done() for lane in self._lanes):
             self._end(ending_of(error))
+        else:
+            self.is_open = False  # nothing is missing in the middle: what comes now is not delivered
+            asyncio.get_running_loop().call_later(LAST_WORD_SECONDS, self._end, ending_of(error))
 
-    def _receive(self, envelope: bytes) -> None:
+    def _receive(self, lane: Lane, envelope: bytes) -> None:
         """Raises WireError, which ends the stream, and with it the link."""
-        self._silent_looks = 0
+        lane.silent_looks = 0
         if not envelope:
             return
         goodbye = goodbye_in(envelope)
         if goodbye is not None:
-            self._end(Ending(f"node {self.peer}: {goodbye.why}", by_peer=goodbye.closing))
+            self._end(Ending(f"node {self.peer}: {goodbye.why}", goodbye.closing, goodbye.lasting))
             return
         for message, size in decode(envelope):
             if not self.is_open:

@@ -14,6 +14,7 @@ Does not know what envelopes hold (`peer_link` does), nor who may connect (`peer
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -35,8 +36,9 @@ _LANES: Final = {preamble: lane for lane, preamble in PREAMBLES.items()}
 _PREAMBLE_BYTES: Final = 24
 _LENGTH: Final = struct.Struct(">I")
 _HEADER_BYTES: Final = _LENGTH.size
-ALIVE: Final = _LENGTH.pack(0)
-"""A frame that only says that its sender lives."""
+TURN_BYTES: Final = 256 << 10
+"""Taken from one connection in one turn of the loop. libuv reads on for as long as there is something, so a
+snapshot would hold up the heartbeats beside it."""
 
 LINGER_BYTES: Final = 64 << 10
 """So much may still be on its way when a connection is closed."""
@@ -55,7 +57,7 @@ class PeerStream(asyncio.Protocol):
 
     def __init__(self, lane: str = "", accepted: Callable[[PeerStream], None] | None = None) -> None:
         """lane: of a stream that we dial; accepted: told of one that was dialled by a peer."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self.lane = lane
         self.lost: asyncio.Future[Exception | None] = loop.create_future()
         self._accepted = accepted
@@ -63,6 +65,8 @@ class PeerStream(asyncio.Protocol):
         self._greeting: asyncio.Future[bytes] = loop.create_future()
         self._take: Callable[[bytes], None] | None = None
         self._buffer = bytearray()
+        self._taken_bytes = 0  # in this turn of the loop
+        self._is_waiting = False  # for the next one
         self._is_deaf = False  # nothing more is handed over
         self._is_closed = False
         self._transport: asyncio.Transport
@@ -78,7 +82,7 @@ class PeerStream(asyncio.Protocol):
 
     @property
     def unsent_bytes(self) -> int:
-        """Not yet taken by the kernel."""
+        """Not yet taken by the kernel; of a connection that is ending, nothing."""
         return 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
 
     # ---- by who owns it ----
@@ -102,12 +106,20 @@ class PeerStream(asyncio.Protocol):
             return  # who owns us will hear of it
         self._transport.write(_LENGTH.pack(len(envelope)) + envelope)
 
+    @property
+    def is_hung_up(self) -> bool:
+        """Whether the other side has ended it, also while nothing is read from it."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+        return self._is_closed or self._transport.is_closing() or bool(poll.poll(0))
+
     def close(self, last: bytes = b"") -> None:
         """Ends it, after one more envelope; at once where much waits that the other side does not take."""
         if self._is_closed:
             return
         self._is_closed = self._is_deaf = True
-        if self.unsent_bytes > LINGER_BYTES:
+        self._buffer.clear()
+        if self._transport.is_closing() or self.unsent_bytes > LINGER_BYTES:
             self._transport.abort()
             return
         if last:
@@ -127,9 +139,23 @@ class PeerStream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         self._hand_over()
+        if not self._taken_bytes:
+            self._loop.call_soon(self._next_turn)
+        self._taken_bytes += len(data)
+        if self._taken_bytes > TURN_BYTES and self._take is not None and not self._is_deaf:
+            self._is_waiting = True
+            self._transport.pause_reading()
+
+    def _next_turn(self) -> None:
+        self._taken_bytes = 0
+        if self._is_waiting:
+            self._is_waiting = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_closed = self._is_deaf = True
+        self._buffer.clear()
         if not self._greeting.done():
             self._fail_greeting(exc or ConnectionError("the connection ended before a hello"))
         if not self.lost.done():

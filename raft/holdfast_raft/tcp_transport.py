@@ -238,13 +238,13 @@ class TcpTransport:
     # --- a connection's life ------------------------------------------------------------------------
 
     def _stands(self, link: Link) -> None:
+        old = self._links.get(link.peer)
+        if old is not None:
+            self._end(old, "a newer connection took its place")
         if link.peer not in self._peers:  # it was one when the handshake began
             link.end("it is no longer a peer")
         if link.ended.done():
             return
-        old = self._links.get(link.peer)
-        if old is not None:
-            self._end(old, "a newer connection took its place")
         link.is_open = True
         self._links[link.peer] = link
         self._hellos[link.peer] = link.hello
