@@ -118,7 +118,6 @@ class PeerStream(asyncio.Protocol):
         if self._is_closed:
             return
         self._is_closed = self._is_deaf = True
-        self._buffer.clear()
         if self._transport.is_closing() or self.unsent_bytes > LINGER_BYTES:
             self._transport.abort()
             return

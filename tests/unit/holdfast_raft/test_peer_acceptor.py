@@ -28,11 +28,13 @@ def test_attempts_that_were_given_up_meanwhile_are_not_taken_for_connections():
                 hello = encode_hello(Hello("blue", 1, 1000, epoch, "", "", 1, ""))
                 with socket.create_connection(("127.0.0.1", two.port)) as attempt:
                     attempt.sendall(preamble + len(hello).to_bytes(4, "big") + hello)
-        async with Caller(two.port, epoch=20) as caller:
-            await caller.greet()
-            await two.seen.until_told("connected")
-        assert two.seen.count("connected") == 1
-        await two.stop()
+        try:
+            async with Caller(two.port, epoch=20) as caller:
+                await caller.greet()
+                await two.seen.until_told("connected")
+            assert two.seen.count("connected") == 1
+        finally:
+            await two.stop()
 
     uvloop.run(run())
 

@@ -290,14 +290,17 @@ def test_one_lane_that_leads_nowhere_ends_the_connection(lane, monkeypatch):
     uvloop.run(run())
 
 
-def test_a_peer_that_lives_is_not_taken_for_dead_when_a_lane_breaks():
+def test_a_peer_that_lives_is_not_taken_for_dead_when_a_lane_breaks(monkeypatch):
     """Its queue was full: that lane is reset, and the reason comes on the other one, perhaps later."""
+    monkeypatch.setattr("holdfast_raft.peer_link.LAST_WORD_SECONDS", 60.0)
+    monkeypatch.setattr("holdfast_raft.tcp_transport.LOOK_SECONDS", 60.0)
 
     async def run():
         async with acceptor() as two, Caller(two.port, epoch=1) as caller:
             await caller.greet()
             await two.seen.until_told("connected")
             caller.bulk.reset()
+            await until(lambda: not two.transport.is_connected(1))
             caller.control.write(encode_goodbye(Goodbye("9000000 bytes wait on the bulk lane")))
             await two.seen.until_told("disconnected")
             assert two.seen.events[-1] == ("disconnected", 1, False)
@@ -305,8 +308,10 @@ def test_a_peer_that_lives_is_not_taken_for_dead_when_a_lane_breaks():
     uvloop.run(run())
 
 
-def test_nothing_is_delivered_once_a_lane_has_broken():
+def test_nothing_is_delivered_once_a_lane_has_broken(monkeypatch):
     """What it would have carried is lost, so nothing later may come by the other lane."""
+    monkeypatch.setattr("holdfast_raft.peer_link.LAST_WORD_SECONDS", 60.0)
+    monkeypatch.setattr("holdfast_raft.tcp_transport.LOOK_SECONDS", 60.0)
 
     async def run():
         async with acceptor() as two, Caller(two.port, epoch=1) as caller:
@@ -315,6 +320,7 @@ def test_nothing_is_delivered_once_a_lane_has_broken():
             caller.bulk.reset()
             await until(lambda: not two.transport.is_connected(1))
             caller.control.write(encode(say(1)))
+            caller.control.write(encode_goodbye(Goodbye("enough")))
             await two.seen.until_told("disconnected")
             assert two.seen.count("received") == 0
 
@@ -357,8 +363,10 @@ def test_after_the_end_nothing_is_kept_of_a_connection():
             caller.bulk.write_raw((8 << 20).to_bytes(4, "big") + b"x" * (1 << 20))
             await until(lambda: len(stream._buffer) > 1 << 20)
             two.transport.send(1, say(1, size=1 << 20))
+            link = two.transport._links[1]
+            assert link.control.queued_bytes > 1 << 20
             two.transport.set_peers({})
-            await until(lambda: arrival.link is None)
-            assert (len(stream._buffer), arrival.lanes) == (0, {})
+            await until(lambda: arrival.link is None and not stream._buffer)
+            assert (link.control.queued_bytes, arrival.lanes) == (0, {})
 
     uvloop.run(run())
