@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import echo_row, evidence, idle_row, machine, million_rows, mixed_row, rate_rows, redis_row
-from tests.bench.bench import Bench
+from tests.bench.bench import Bench, exit_on_sigterm
 from tests.bench.driving import ROOT
 from tests.bench.result import RowResult
 from tests.bench.targets import ROWS
@@ -116,9 +115,7 @@ def is_complete(options: argparse.Namespace, rows: Sequence[str]) -> bool:
 
 def main() -> None:
     options = options_of(sys.argv[1:])
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM")
-    )  # nodes and peers are stopped first
+    exit_on_sigterm()
     rows = [row for row in options.rows.split(",") if row] or list(ALL)
     options.folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +90,11 @@ class Bench:
             with self.etcd() as etcd:
                 others.append(theirs(etcd))
         return mine, others
+
+
+def exit_on_sigterm() -> None:
+    """An exit unwinds: nodes and peers are stopped on the way."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 def wait(seconds: float) -> None:

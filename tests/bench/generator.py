@@ -21,7 +21,7 @@ from holdfast import channels
 
 from tests.bench import percentiles, traffic
 from tests.bench.closed_loop import Tally, closed_loop
-from tests.bench.load import TIMEOUT_S, Load
+from tests.bench.load import Load
 from tests.bench.open_loop import open_loop
 
 LATE_POINTS = (50.0, 99.0)
@@ -74,7 +74,7 @@ def prepared(client: holdfast.Client, load: Load) -> Callable[[float], Awaitable
 
 async def run(load: Load) -> None:
     count_frames()
-    async with holdfast.connect(load.endpoints, timeout_s=TIMEOUT_S, name="bench") as client:
+    async with holdfast.connect(load.endpoints, timeout_s=load.timeout_s, name="bench") as client:
         if load.fill:
             await traffic.fill(client, load)
         work = prepared(client, load)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tests.bench.bench import Bench, wait
+from tests.bench.cuts import cuts
+from tests.bench.load import Load
 from tests.bench.peer_driver import PeerAbsentError
 from tests.bench.processes import CpuMeter
 from tests.bench.result import RowResult, measure
@@ -13,15 +15,10 @@ IDLE_S = 30.0
 CALM_S = 5.0
 
 
-def cuts(shards: int) -> tuple[str, ...]:
-    """Keys that cut the space of this bench's keys into so many shards."""
-    return tuple(f"device/{number:03d}" for number in range(1, shards))
-
-
 def idle(bench: Bench) -> RowResult:
     """The row: percent of a core over half a minute."""
     seconds = IDLE_S * bench.scale
-    with bench.ours(splits=cuts(SHARDS)) as side:
+    with bench.ours(splits=cuts(SHARDS, Load("put", ""))) as side:
         wait(CALM_S * bench.scale)
         before = side.terms()
         meter = CpuMeter({f"node {node.number}": node.pid for node in side.nodes})

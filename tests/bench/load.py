@@ -33,8 +33,11 @@ class Load:
     value_bytes: int = VALUE_BYTES
     key_form: str = "device/{:012d}"
     fill: bool = False
+    fill_from: int = 0
+    """Keys below this are there already."""
     batch: int = 1
     rate: float = 0.0
+    timeout_s: float = TIMEOUT_S
     reads: float = 0.95
     zipf: float = 0.0
     hot: float = 0.0

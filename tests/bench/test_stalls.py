@@ -13,14 +13,17 @@ def test_a_line_cut_short_is_left_out():
 
 def test_a_stall_counts_where_it_overlaps():
     """It may have begun before the snapshot and end in it."""
-    early, across, inside, late = (
+    early, into, inside, out_of, late = (
         Stall(0.9, 0.5),
         Stall(1.1, 0.5),
         Stall(1.5, 0.1),
+        Stall(2.2, 0.5),
         Stall(3.0, 0.5),
     )
 
-    assert stalls.within([early, across, inside, late], [Span(1.0, 2.0)]) == [across, inside]
+    overlapping = stalls.within([early, into, inside, out_of, late], [Span(1.0, 2.0)])
+
+    assert overlapping == [into, inside, out_of]
 
 
 def test_looks_join_to_spans_with_some_slack():

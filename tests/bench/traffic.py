@@ -69,9 +69,9 @@ def drawn(load: Load) -> tuple[list[bytes], list[str]]:
 
 
 async def fill(client: holdfast.Client, load: Load) -> None:
-    """Puts every key once; a refusal (a full queue, an election) is asked again."""
+    """Puts every key that is not there once; a refusal (a full queue, an election) is asked again."""
     value = b"v" * load.value_bytes
-    left = iter(range(load.keys))
+    left = iter(range(load.fill_from, load.keys))
 
     async def filler() -> None:
         for place in left:
