@@ -83,7 +83,10 @@ CURVES: dict[str, Curve] = {
                     "key of all p50": "all_delivery_p50_ms", "key of all p99": "all_delivery_p99_ms",
                 },
             ),
-            Plot("Events delivered", "events/s", {"own key": "own_events_a_second"}),
+            Plot(
+                "While 64 callers put as fast as they can", "a second",
+                {"puts": "flood_put_rate", "events delivered": "flood_events_a_second"},
+            ),
             Plot("Memory of a watcher on its node", "bytes", {"own key": "own_bytes_a_watcher"}),
         ),
     ),
