@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -51,14 +52,24 @@ def measured(bench: Bench, rows: Sequence[str]) -> list[RowResult]:
         began = time.monotonic()
         together = [each for each in million_rows.ROWS if each in rows] if row in million_rows.ROWS else [row]
         print(f"--- {', '.join(together)}", flush=True)
-        is_big = row in million_rows.ROWS
-        made = million_rows.million(bench, together) if is_big else [SINGLE[row](bench)]
+        made = attempted(bench, together)
         for result in made:
             print("\n".join(result.lines()), flush=True)
         print(f"    ({time.monotonic() - began:.0f} s)", flush=True)
         results += made
         done.update(together)
     return results
+
+
+def attempted(bench: Bench, rows: Sequence[str]) -> list[RowResult]:
+    """Rows that are measured together. A row that fails is told loudly and costs nobody the others."""
+    try:
+        if rows[0] in million_rows.ROWS:
+            return million_rows.million(bench, rows)
+        return [SINGLE[row](bench) for row in rows]
+    except Exception as problem:  # noqa: BLE001 - whatever it was: a quarter of an hour must not be lost
+        traceback.print_exc()
+        return [RowResult(row, [], skipped=f"it failed: {problem}") for row in rows]
 
 
 def options_of(arguments: Sequence[str]) -> argparse.Namespace:
@@ -107,10 +118,11 @@ def bench_of(options: argparse.Namespace, folder: Path) -> Bench:
     return bench
 
 
-def is_complete(options: argparse.Namespace, rows: Sequence[str]) -> bool:
-    """Whether this is what the evidence is made of: every row, nothing made smaller."""
+def is_complete(options: argparse.Namespace, results: Sequence[RowResult]) -> bool:
+    """Whether this is what the evidence is made of: every row shown, nothing made smaller."""
     whole = options.scale >= 1 and options.mixed_seconds >= Bench.mixed_seconds
-    return not options.smoke and whole and set(ROWS) <= set(rows)
+    shown = {result.row for result in results if not result.skipped}
+    return not options.smoke and whole and set(ROWS) <= shown
 
 
 def main() -> None:
@@ -137,7 +149,7 @@ def main() -> None:
         "generators": bench.generators, "load_after": machine.machine(options.folder)["load_before"],
     }  # fmt: skip
     print("\n".join(f"{result.row:<16}{result.verdict}" for result in results))
-    if options.evidence or is_complete(options, rows):
+    if options.evidence or is_complete(options, results):
         print("written: " + ", ".join(evidence.written(facts, results)))
 
 

@@ -152,7 +152,7 @@ def lines(
     if mark is not None:
         level, words = mark
         body.append(line(left, y(level), left + width, y(level), "#000000", 1.5))
-        body.append(text(left + width - 4, y(level) - 5, words, size=11, anchor="end"))
+        body.append(text(left + 4, y(level) - 5, words, size=11))
     for number, (name, points) in enumerate(series.items()):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)

@@ -72,6 +72,7 @@ def test_the_evidence_is_three_files_that_say_the_same(tmp_path):
     assert "| lget-1 | p50 | 2 ms |  |  | <= 1.2x | **not shown** |" in page
     ET.fromstring(picture)
     assert "put-256: rate" in picture
+    assert "2 of 3 % of a core" in picture
 
 
 def test_a_place_outside_the_axis_is_at_its_end():
