@@ -7,12 +7,12 @@ namespace's budget, which would evict a fifth of the keys. The nodes are probed 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from tests.bench import exposition, stalls
 from tests.bench.bench import Bench, wait
-from tests.bench.driving import Run
+from tests.bench.driving import Run, command, drive
 from tests.bench.holdfast_side import Holdfast
 from tests.bench.load import VALUE_BYTES, Load
 from tests.bench.processes import rss_bytes
@@ -26,9 +26,11 @@ KEY_FORM = "key/{:012d}"
 KEY_BYTES = 16
 BUDGET_BYTES = 1 << 30
 CALM_S = 5.0
-RATE = 10_000.0
-"""Half of them puts: about a snapshot in 45 s, at a third of what the machine can do."""
-LOAD_S = 100.0
+RATE = 3_000.0
+"""Half of them puts. Far from what the machine can do: who waits for a core would look like a stall."""
+FILLER_RATE, FILLER_BYTES = 200.0, 16_384
+"""A snapshot is due every 64 MiB of entries: these few puts make it one in about 20 s."""
+LOAD_S = 90.0
 LOOK_S = 0.05
 SLACK_S = 0.5
 MB = 1e6
@@ -109,7 +111,7 @@ def snapshot_stall(bench: Bench, side: Holdfast, load: Load) -> RowResult:
                 moments.append((time.monotonic(), writes))
             wait(LOOK_S)
 
-    run = side.run(replace(load, kind="mixed", rate=RATE, reads=0.5, seconds=seconds, warmup=2.0), watch)
+    run = drive_all(side, loads_of_stall(replace(load, seconds=seconds, warmup=2.0)), watch)
     after = side.snapshots()
     taken = sum(after[node] > before[node] for node in after)
     # Looked at from the first look on: before that, the warm-up and the generator's start.
@@ -121,6 +123,23 @@ def snapshot_stall(bench: Bench, side: Holdfast, load: Load) -> RowResult:
         inside.append(stalls.longest_ms(during))
         outside.append(stalls.longest_ms(set(noted) - set(during)))
     return stall_result(run, inside, outside, taken, seconds)
+
+
+def loads_of_stall(load: Load) -> list[Load]:
+    """Requests over all keys, and the few large puts that make snapshots due."""
+    few = replace(load, kind="mixed", reads=0.0, rate=FILLER_RATE, keys=256, value_bytes=FILLER_BYTES)
+    return [replace(load, kind="mixed", reads=0.5, rate=RATE), replace(few, key_form="filler/{:012d}")]
+
+
+def drive_all(side: Holdfast, loads: list[Load], meanwhile: Callable[[], None]) -> Run:
+    """Different loads at the same time, each by a generator of its own."""
+    loads = [replace(load, endpoints=side.endpoints) for load in loads]
+    return drive(
+        lambda number, samples: command(replace(loads[number], samples=samples)),
+        len(loads),
+        side.pids(),
+        meanwhile,
+    )
 
 
 def stall_result(
@@ -137,6 +156,7 @@ def stall_result(
         latency={"from when it was due": run.points},
         notes=[
             f"{RATE:,.0f} requests/s for {seconds:g} s, half of them puts, open loop; {run.errors} failed",
+            f"and {FILLER_RATE:g} puts/s of {FILLER_BYTES:,} bytes, so that snapshots are due",
             f"{taken} of {len(inside)} nodes finished a snapshot meanwhile",
         ],
         details={"during_ms": inside, "without_ms": outside, "snapshots": taken},

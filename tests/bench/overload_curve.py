@@ -73,7 +73,7 @@ def recovered_after(probes: Sequence[Probe], ended: float, normal_ms: float) -> 
     last = 0.0
     for probe in probes:
         window = int((probe.asked - ended) / WINDOW_S)
-        if probe.asked < ended or (window + 1) * WINDOW_S <= last:
+        if (window + 1) * WINDOW_S <= last:  # so are all before `ended`
             continue
         inside = [p for p in probes if window <= (p.asked - ended) / WINDOW_S < window + 1]
         if p90_ms(inside) > normal_ms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 
-from tests.bench import evidence, exposition, svg
+from tests.bench import charts, evidence, exposition, svg
 from tests.bench.machine import first_version
 from tests.bench.redis_side import rates
 from tests.bench.result import RowResult, measure
@@ -73,6 +73,18 @@ def test_the_evidence_is_three_files_that_say_the_same(tmp_path):
     ET.fromstring(picture)
     assert "put-256: rate" in picture
     assert "2 of 3 % of a core" in picture
+
+
+def test_bars_show_how_many_times_better_we_are():
+    """Right is better: rates ours / theirs, latencies theirs / ours, bounds of our own bound / ours."""
+    bars = {bar.label: bar for bar in charts.ratio_bars(results())}
+
+    assert {label: (bar.ratio, bar.target) for label, bar in bars.items()} == {
+        "put-256: rate": (6.5, 6),
+        "put-256: p99 to its p50": (9 / 4, 1),
+        "idle-64: CPU": (3 / 2, 1),
+    }
+    assert bars["put-256: rate"][2:4] == (6.0, 7.0)
 
 
 def test_a_place_outside_the_axis_is_at_its_end():
