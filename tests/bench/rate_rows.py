@@ -44,7 +44,7 @@ PAIRINGS = {
     "put-1": Pairing("put", Asked("etcd-put", 1, 1, to_all=False), by_latency=True),
     "put-256": Pairing("put", Asked("etcd-put", MANY, CONNS, to_all=False)),
     "lget-1": Pairing("lget", Asked("etcd-lget", 1, 1, to_all=False), by_latency=True),
-    "lget-256": Pairing("lget", Asked("etcd-lget", MANY, CONNS, to_all=True)),
+    "lget-256": Pairing("lget", Asked("etcd-lget", MANY, CONNS, to_all=False)),
     "batch-put-100": Pairing("batch", Asked("etcd-txn", BATCHERS, CONNS, to_all=False, batch=BATCH)),
 }
 SESSION_PEER = Asked("etcd-sget", MANY, CONNS, to_all=True)
