@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,8 @@ class Curve(NamedTuple):
     points: tuple[float, ...]
     run: Callable[[Bench, Sequence[float]], Points]
     plots: tuple[Plot, ...]
+    grows: bool = False
+    """One cluster for all points: they are measured in one go."""
 
 
 RATES = Plot("Rate", "operations/s", {"puts": "put_rate", "linearizable gets": "get_rate"})
@@ -58,6 +61,7 @@ CURVES: dict[str, Curve] = {
         (1_000, 10_000, 100_000, 1_000_000, 2_000_000),
         load_curves.keys,
         (RATES, LATENCIES, Plot("Memory of the largest replica", "MB", {"RSS": "rss_mb"})),
+        grows=True,
     ),
     "values": Curve(
         "bytes of a value",
@@ -161,6 +165,23 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def together(curve: Curve, points: Sequence[float]) -> list[list[float]]:
+    """Points one by one; all at once where they grow one cluster."""
+    return [list(points)] if curve.grows and points else [[point] for point in points]
+
+
+def measure(
+    options: argparse.Namespace, bench: Bench, record: Record, name: str, points: Sequence[float]
+) -> None:
+    """Measures points of a curve; each is in the record as soon as it is known."""
+    began = time.monotonic()
+    for x, figures in CURVES[name].run(bench, points):
+        facts = {"machine": machine.machine(options.folder), "versions": machine.versions()}
+        record.add(name, x, figures, {**facts, "seconds": options.seconds})
+        shown = ", ".join(f"{key} {svg.amount(round(value, 2))}" for key, value in figures.items())
+        print(f"{svg.amount(x)}: {shown} ({time.monotonic() - began:.0f} s)", flush=True)
+
+
 def main() -> None:
     options = options_of(sys.argv[1:])
     exit_on_sigterm()
@@ -177,12 +198,12 @@ def main() -> None:
             wanted = [point for point in curve.points if not only or point in only]
             left = wanted if options.again else record.left(name, wanted)
             print(f"--- {name}: {curve.across} {', '.join(svg.amount(x) for x in left) or '(all done)'}")
-            began = time.monotonic()
-            for x, figures in curve.run(bench, left):
-                facts = {"machine": machine.machine(options.folder), "versions": machine.versions()}
-                record.add(name, x, figures, {**facts, "seconds": options.seconds})
-                shown = ", ".join(f"{key} {svg.amount(round(value, 2))}" for key, value in figures.items())
-                print(f"{svg.amount(x)}: {shown} ({time.monotonic() - began:.0f} s)", flush=True)
+            for points in together(curve, left):
+                try:
+                    measure(options, bench, record, name, points)
+                except Exception:  # noqa: BLE001 - whatever it was: the other points are worth having
+                    traceback.print_exc()
+                    print(f"FAILED: {name} {', '.join(map(svg.amount, points))}", flush=True)
             (options.out / f"{name}.svg").write_text(drawn(name, curve, record))
     finally:
         shutil.rmtree(place, ignore_errors=True)

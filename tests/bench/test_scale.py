@@ -58,6 +58,13 @@ def test_every_curve_is_drawn_from_one_point_on(tmp_path):
         assert all(plot.title in picture for plot in curve.plots)
 
 
+def test_a_point_that_fails_costs_only_what_shares_its_cluster():
+    """Points are measured one by one, but for the curve that grows one cluster."""
+    assert scale.together(scale.CURVES["shards"], [1, 2]) == [[1], [2]]
+    assert scale.together(scale.CURVES["keys"], [1, 2]) == [[1, 2]]
+    assert scale.together(scale.CURVES["keys"], []) == []
+
+
 def test_cuts_share_the_keys_of_a_load_evenly():
     """Four shards of ten thousand keys have 2500 each."""
     load = Load("put", "")
