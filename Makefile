@@ -40,10 +40,12 @@ sim-planted: setup ## find every planted bug by the simulator (ARGS=--recorded: 
 chaos: setup ## break a real 3-node cluster, every nemesis in turn: CHAOS_SECONDS=600, SEED=, OUT=a new folder
 	$(PY) -m holdfast_chaos run --scenario all --time $(or $(CHAOS_SECONDS),600) --rate-min $(or $(CHAOS_RATE),50) \
 	  --rate 900 $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
-bench: setup ## measure this machine (prints; what it showed here: docs/evidence/bench.md)
-	$(PY) tests/bench/bench.py $(ARGS)
+bench: setup ## measure beside etcd and Redis, about 15 min (ROWS=put-256,...: a part; ARGS=--help; needs Go)
+	$(PY) -m tests.bench $(if $(ROWS),--rows $(ROWS)) $(ARGS)
+bench-scale: setup ## curves: shards, keys, values, callers, watchers, connections, hot, overload (CURVES=, POINTS=)
+	$(PY) -m tests.bench.scale $(if $(CURVES),--curves $(CURVES)) $(if $(POINTS),--points $(POINTS)) $(ARGS)
 
 .venv/.ready: pyproject.toml .ci/venv
 	@PYTHON="$(PYTHON)" .ci/venv
 
-.PHONY: help setup run test coverage check lint types format proto docs sim sim-planted chaos bench
+.PHONY: help setup run test coverage check lint types format proto docs sim sim-planted chaos bench bench-scale

@@ -1,104 +1,102 @@
-"""`make bench`: what three nodes on this machine do through one SDK, fsync on, nothing switched off.
+"""What every row is given: the options, a place on the disk, and both sides, one at a time.
 
-Nodes, and this load generator, share the machine's cores. Prints one row for each kind of load: operations
-a second and the latency a caller sees, medians of several rounds with their least and greatest.
+Invariant: one side runs at a time, the other is stopped, not idle; what a side left on the disk is gone
+and synced before the next one starts, so that nobody's deletions meet somebody else's fsync.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import platform
-import statistics
+import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
-import holdfast
-import uvloop
+from tests.bench import etcd_side, holdfast_side, redis_side
+from tests.bench.etcd_side import Etcd
+from tests.bench.holdfast_side import Holdfast
+from tests.bench.redis_side import Redis
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.integration.process_cluster import ProcessCluster, running
-
-VALUE = b"v" * 256
-KEYS = 10_000
-
-
-class Row(NamedTuple):
-    """One round's figures."""
-
-    per_second: float
-    p50_ms: float
-    p99_ms: float
+A = TypeVar("A")
+B = TypeVar("B")
+SETTLE_S = 1.0
 
 
-async def closed_loop(call: Callable[[int], Awaitable[object]], callers: int, seconds: float) -> Row:
-    """`callers` callers, each of which asks again as soon as it is answered."""
-    latencies: list[float] = []
-    started = time.perf_counter()
-    end = started + seconds
+@dataclass(frozen=True)  # no slots: the command line reads the defaults off the class
+class Bench:
+    """See the module docstring.
 
-    async def caller(number: int) -> None:
-        place = number * 7919
-        while (before := time.perf_counter()) < end:
-            place = (place + 104_729) % KEYS
-            await call(place)
-            latencies.append(time.perf_counter() - before)
+    Attributes:
+        scale: what a big row's keys and times are multiplied by; below 1 it shows nothing, it only works.
+    """
 
-    await asyncio.gather(*(caller(n) for n in range(callers)))
-    took = time.perf_counter() - started
-    latencies.sort()
-    return Row(
-        len(latencies) / took,
-        latencies[len(latencies) // 2] * 1e3,
-        latencies[int(len(latencies) * 0.99)] * 1e3,
-    )
+    folder: Path
+    rounds: int = 3
+    seconds: float = 4.0
+    warmup: float = 1.5
+    generators: int = 1
+    mixed_rate: float = 36_000
+    mixed_seconds: float = 60.0
+    scale: float = 1.0
+
+    def say(self, text: str) -> None:
+        print(f"    {text}", flush=True)
+
+    @contextmanager
+    def _home(self) -> Iterator[Path]:
+        home = Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+            os.sync()
+            wait(SETTLE_S)
+
+    @contextmanager
+    def ours(
+        self, *, splits: tuple[str, ...] = (), budget_bytes: int = 0, module: str = "holdfast_node"
+    ) -> Iterator[Holdfast]:
+        with (
+            self._home() as home,
+            holdfast_side.running(
+                home, self.generators, splits=splits, budget_bytes=budget_bytes, module=module
+            ) as side,
+        ):
+            yield side
+
+    @contextmanager
+    def etcd(self) -> Iterator[Etcd]:
+        with self._home() as home, etcd_side.running(home) as side:
+            yield side
+
+    @contextmanager
+    def redis(self) -> Iterator[Redis]:
+        with self._home() as home, redis_side.running(home) as side:
+            yield side
+
+    def in_turn(self, ours: Callable[[Holdfast], A], theirs: Callable[[Etcd], B]) -> tuple[list[A], list[B]]:
+        """Rounds A B A B: each on a fresh cluster of its own."""
+        mine: list[A] = []
+        others: list[B] = []
+        for _ in range(self.rounds):
+            with self.ours() as side:
+                mine.append(ours(side))
+            with self.etcd() as etcd:
+                others.append(theirs(etcd))
+        return mine, others
 
 
-def key(place: int) -> bytes:
-    return b"device/%012d" % place
+def exit_on_sigterm() -> None:
+    """An exit unwinds: nodes and peers are stopped on the way."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
-async def measure(cluster: ProcessCluster, wanted: set[str], rounds: int, seconds: float) -> None:
-    async with holdfast.connect(cluster.endpoints) as client:
-        loads: dict[str, tuple[Callable[[int], Awaitable[object]], int]] = {
-            "put-1": (lambda n: client.put(key(n), VALUE), 1),
-            "put-64": (lambda n: client.put(key(n), VALUE), 64),
-            "put-256": (lambda n: client.put(key(n), VALUE), 256),
-            "lget-1": (lambda n: client.get(key(n)), 1),
-            "lget-64": (lambda n: client.get(key(n)), 64),
-            "lget-256": (lambda n: client.get(key(n)), 256),
-            "sget-256": (lambda n: client.get(key(n), level=holdfast.Level.SESSION), 256),
-        }
-        for start in range(0, KEYS, 500):
-            await asyncio.gather(*(client.put(key(n), VALUE) for n in range(start, start + 500)))
-        print(f"{'load':<10}{'operations/s (min..max)':>34}{'p50 ms':>10}{'p99 ms':>10}")
-        for name, (call, callers) in loads.items():
-            if wanted and name not in wanted:
-                continue
-            await closed_loop(call, callers, min(seconds, 1.0))
-            rows = [await closed_loop(call, callers, seconds) for _ in range(rounds)]
-            rates = [row.per_second for row in rows]
-            p50 = statistics.median(row.p50_ms for row in rows)
-            p99 = statistics.median(row.p99_ms for row in rows)
-            span = f"{statistics.median(rates):,.0f} ({min(rates):,.0f}..{max(rates):,.0f})"
-            print(f"{name:<10}{span:>34}{p50:>10.2f}{p99:>10.2f}", flush=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", default="", help="only these, comma-separated")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    options = parser.parse_args()
-    wanted = {row for row in options.rows.split(",") if row}
-    print(f"Python {platform.python_version()}, {platform.machine()}; 3 nodes and the load share its cores")
-    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder, running(Path(folder)) as cluster:
-        uvloop.run(measure(cluster, wanted, options.rounds, options.seconds))
-
-
-if __name__ == "__main__":
-    main()
+def wait(seconds: float) -> None:
+    """Lets time pass: nothing of ours goes on meanwhile."""
+    time.sleep(seconds)

@@ -39,7 +39,7 @@ def register(root: click.Group) -> None:
     "--split-at", multiple=True, metavar="KEY", help="Cut the keys here instead; may be given again."
 )
 @click.option(
-    "--base-port", type=click.IntRange(1, 65_000),
+    "--base-port", type=click.IntRange(1, 55_000),
     help="Node i (from 0) serves gRPC on this + i, HTTP on this + 100 + i. Default: 7400.",
 )  # fmt: skip
 @click.option(
@@ -66,8 +66,8 @@ def dev(
     with dev_layout.locked(folder):
         wanted = Wanted(nodes, shards, tuple(given(text) for text in split_at), base_port)
         shape = dev_layout.settle(folder, wanted)
-        if shape.base_port + dev_layout.HTTP_OFFSET + shape.nodes > 65_535:
-            raise FailedError(f"--base-port {shape.base_port} leaves no room for the HTTP ports")
+        if shape.base_port + dev_layout.PEER_OFFSET + shape.nodes > 65_535:
+            raise FailedError(f"--base-port {shape.base_port} leaves no room for the ports of the other nodes")
         taken = dev_layout.ports_in_use(shape)
         if taken:
             raise FailedError(

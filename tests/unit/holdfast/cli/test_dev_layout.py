@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+from holdfast_chaos.cluster.layout import free_ports
 from holdfast.cli import dev_layout
 from holdfast.cli.dev_layout import Shape, Wanted
 from holdfast.cli.verbs import FailedError
@@ -81,16 +82,16 @@ def test_the_server_accepts_every_configuration_written(tmp_path):
 
 def test_ports_in_use_are_named_with_what_they_were_for():
     """A person sees which port, and whose it was to be."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen(1)
-        port = taken.getsockname()[1]
-        if port > 65_000:
-            pytest.skip("the system chose a port too high to count on from")
-
+    port = free_ports(1)[0]
+    with socket.create_server(("127.0.0.1", port)):
         found = dev_layout.ports_in_use(Shape("c", 1, (), port, made=False))
 
     assert f"127.0.0.1:{port} (gRPC of node 1)" in found
+
+    with socket.create_server(("127.0.0.1", port + dev_layout.PEER_OFFSET)):
+        found = dev_layout.ports_in_use(Shape("c", 1, (), port, made=False))
+
+    assert found == [f"127.0.0.1:{port + dev_layout.PEER_OFFSET} (peers of node 1)"]
 
 
 def test_a_folder_serves_one_supervisor_at_a_time(tmp_path):

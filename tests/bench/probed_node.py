@@ -1,0 +1,51 @@
+"""A node whose loop is looked at every millisecond: `python -m tests.bench.probed_node`, `--config FILE`.
+
+The node's own metric looks every 50 ms, which costs nothing and sees only stalls that happen to lie across
+a look; for the longest stall one must look more often. The node is otherwise as it is always started.
+
+Appends a line to the file `stalls` beside the data directory for each look that came `TOLD_MIN_S` late or
+more: when (CLOCK_MONOTONIC, as every process on this machine reads it) and by how much, seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+from holdfast_node import logs
+from holdfast_node.__main__ import _settled
+from holdfast_node.config import load
+from holdfast_node.server import run
+
+LOOK_S = 0.001
+TOLD_MIN_S = 0.003  # timers are good to a millisecond, and a busy machine adds some
+
+
+async def look(place: Path) -> None:
+    """Never ends by itself."""
+    with place.open("a", buffering=1) as told:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(LOOK_S)
+            now = time.monotonic()
+            if now - before - LOOK_S >= TOLD_MIN_S:
+                told.write(f"{now} {now - before - LOOK_S}\n")
+
+
+async def probed() -> None:
+    config_file = Path(sys.argv[sys.argv.index("--config") + 1])
+    config = load(config_file, os.environ, {"init": True} if "--init" in sys.argv else {})
+    logs.set_up(config.log_level, config.log_format)
+    looking = asyncio.get_running_loop().create_task(look(config.data_dir.with_name("stalls")))
+    try:
+        await run(config, ready=_settled)
+    finally:
+        looking.cancel()
+
+
+if __name__ == "__main__":
+    uvloop.run(probed())

@@ -1,0 +1,59 @@
+"""What a probed node noted of its stalls, and which of them fell into a snapshot. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class Stall(NamedTuple):
+    """The loop did not run for `seconds` until `ended`."""
+
+    ended: float
+    seconds: float
+
+    @property
+    def began(self) -> float:
+        return self.ended - self.seconds
+
+
+class Span(NamedTuple):
+    """From one moment to another."""
+
+    began: float
+    ended: float
+
+
+def parsed(text: str) -> list[Stall]:
+    """The file that probed_node.py writes; a line cut short by a kill is left out."""
+    made = []
+    for line in text.splitlines(keepends=True):
+        words = line.split()
+        if line.endswith("\n") and len(words) == 2:
+            made.append(Stall(float(words[0]), float(words[1])))
+    return made
+
+
+def within(stalls: Iterable[Stall], spans: Sequence[Span]) -> list[Stall]:
+    """Those that overlap one of the spans."""
+    return [s for s in stalls if any(s.began <= span.ended and s.ended >= span.began for span in spans)]
+
+
+def longest_ms(stalls: Iterable[Stall]) -> float:
+    """The longest; 0 when none was noted."""
+    return max((stall.seconds for stall in stalls), default=0.0) * 1e3
+
+
+def joined(moments: Sequence[tuple[float, bool]], slack: float) -> list[Span]:
+    """Spans in which a condition that was looked at now and then held; `slack` is added at both ends."""
+    spans: list[Span] = []
+    began: float | None = None
+    for moment, holds in moments:
+        if holds and began is None:
+            began = moment
+        elif not holds and began is not None:
+            spans.append(Span(began - slack, moment + slack))
+            began = None
+    if began is not None:
+        spans.append(Span(began - slack, moments[-1][0] + slack))
+    return spans
