@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.repo.measured import measurements
 from tests.repo.sources import (
     PACKAGES,
     ROOT,
@@ -150,6 +151,38 @@ def test_no_code_sleeps_forks_or_pickles():
     ]
 
     assert calls + imported == []
+
+
+def test_no_test_measures_time():
+    """No test asserts how long something took: it looks at the pauses that were chosen, or counts time.
+
+    Runs that report figures, and waits that give up some day, are no tests and may read a clock.
+    """
+    found = [
+        f"{shown(p)}:{line}"
+        for p in scripts_of_tests()
+        if p.name.startswith("test_") or shown(p).startswith("tests/unit/")
+        for line in sorted(measurements(syntax(p)))
+    ]
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("is_one", "text"),
+    [
+        (True, "began = time.monotonic(); act(); took = time.monotonic() - began"),
+        (True, "began, n = loop.time(), 0; act(); told.append(asyncio.get_running_loop().time() - began)"),
+        (True, "self.at = perf_counter(); ended = perf_counter(); assert ended < self.at + 3"),
+        (True, "assert time.perf_counter_ns() < limit"),
+        (False, "end = time.monotonic() + 5; left = end - time.monotonic()"),
+        (False, "began = world.now; assert world.now - began < 3"),
+        (False, "assert node.monotonic() < 3; assert shard.time() > 2"),
+    ],
+)
+def test_measured_times_are_told_from_others(is_one, text):
+    """A difference of readings and an assert on one are found; deadlines and simulated times are not."""
+    assert bool(measurements(ast.parse(f"def test(): {text}"))) == is_one
 
 
 def test_every_test_states_its_rule():

@@ -1,14 +1,16 @@
 """Acts on ranges follow the map."""
 
 import asyncio
-import time
 
 import holdfast
 import pytest
-from holdfast import Reason, RefusedError
+from holdfast import Level, Reason, RefusedError, ranges
+from holdfast.errors import error
 from holdfast.keys import KeyRange
-from holdfast.shardmap import Replica, Shard
+from holdfast.shardmap import Replica, Shard, ShardMap
+from holdfast.token import Token
 
+from tests import counted_time
 from tests.unit.holdfast.reshaped_cluster import ReshapedCluster
 from tests.unit.holdfast.scripted_node import ScriptedCluster, refusal
 
@@ -137,17 +139,28 @@ def test_a_range_delete_is_planned_anew_with_the_shards_it_was_told(aware):
     assert (deleted, left) == (wanted, [])
 
 
-def test_a_range_act_ends_by_its_deadline_however_often_it_moves():
-    """The time of a page is one, over all places it is asked at."""
+class Restless:
+    """A backend whose map has changed each time it is asked, which it says after a while."""
 
-    async def run():
-        async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
-            cluster.nodes[0].script = lambda _: refusal(Reason.CROSS_SHARD)
-            began = time.monotonic()
-            with pytest.raises(RefusedError):
-                await client.scan_page(timeout_s=0.1)
-            return time.monotonic() - began, len(cluster.nodes[0].operations)
+    def __init__(self):
+        self.map, self.token, self.token_full = ShardMap(0, ()), Token(), False
+        self.given_s: list[float] = []
 
-    took, asked = asyncio.run(run())
-    assert took < 0.3
-    assert asked < 10  # with pauses, as nothing new was told
+    async def submit(self, *asked, is_place):
+        assert is_place
+        self.given_s.append(asked[-1])
+        await asyncio.sleep(0.01)
+        raise error(Reason.CROSS_SHARD, "scripted")
+
+
+def test_a_range_act_ends_by_its_deadline_however_often_it_moves(monkeypatch):
+    """The time of a page is one, over all places it is asked at, with pauses, as nothing new was told."""
+    monkeypatch.setattr(ranges, "backoff_ms", lambda *_: 25.0)
+    backend, keys = Restless(), KeyRange(b"", b"")
+    ask = ranges.PageAsk(
+        keys, 10, keys_only=False, level=Level.LINEARIZABLE, bound_ms=0, or_linearizable=False
+    )
+
+    with pytest.raises(RefusedError):
+        counted_time.run(ranges.page(backend, "default", ask, b"", 0.1))
+    assert backend.given_s == pytest.approx([0.1, 0.065, 0.03, ranges.MOMENT_S])

@@ -243,12 +243,22 @@ def test_every_write_carries_the_time_it_is_void_after():
 
     async def run():
         async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
-            await client.put("k", "v", timeout_s=60)
-            await client.get("k")
-            return cluster.nodes[0].operations
+            session, told = client._backend, []
 
-    write, read = asyncio.run(run())
-    assert 0 <= write.not_after_ms - STAMP_MS - 2 - 60_000 < 10_000
+            def tell_stamp() -> None:
+                told.append(session._clocks.stamp_at(2, 1000 * session._loop.time()))
+
+            tell_stamp()
+            writing = asyncio.ensure_future(client.put("k", "v", timeout_s=60))
+            await asyncio.sleep(0)  # it is asked for in its first step
+            tell_stamp()
+            await writing
+            await client.get("k")
+            return told, cluster.nodes[0].operations
+
+    (before, after), (write, read) = asyncio.run(run())
+    assert before >= STAMP_MS + 2
+    assert int(before) + 60_000 <= write.not_after_ms <= after + 60_000
     assert read.not_after_ms == 0
 
 

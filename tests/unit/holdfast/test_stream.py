@@ -102,10 +102,10 @@ def test_a_frame_says_how_long_its_calls_may_take():
     """timeout_ms is the longest remaining time among the frame's calls."""
 
     async def act(_, client):
-        await asyncio.gather(client.put("a", "v", timeout_s=2), client.put("b", "v", timeout_s=9))
+        await asyncio.gather(client.put("a", "v", timeout_s=60), client.put("b", "v", timeout_s=600))
 
     (frame,) = frames_of(64, act)
-    assert 2000 < frame.timeout_ms <= 9000
+    assert 60_000 < frame.timeout_ms <= 600_000
 
 
 def test_a_stream_tells_its_state_in_one_line():

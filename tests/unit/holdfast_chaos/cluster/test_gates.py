@@ -144,36 +144,18 @@ def test_a_cut_hides_that_the_other_side_is_gone():
     under(act)
 
 
-def test_a_delay_makes_late_and_keeps_the_order():
-    """Pieces come after the delay, in the order in which they were sent, whatever their jitter."""
+def test_a_delay_keeps_the_order():
+    """Pieces come in the order in which they were sent, whatever their jitter; how late is the lane's."""
 
     async def act(line: Line) -> None:
         line.writer.write(b"x")
         await line.told(1)
         line.wires(CALLER, NODE).change(delay_s=0.1, jitter_s=0.1)
-        begun = asyncio.get_running_loop().time()
         for letter in b"abcdef":
             line.writer.write(bytes([letter]))
             await asyncio.sleep(0.005)
 
         assert await line.told(6) == b"abcdef"
-        assert asyncio.get_running_loop().time() - begun > 0.1
-
-    under(act)
-
-
-def test_bytes_take_their_time():
-    """A bound of bytes a second holds up what follows."""
-
-    async def act(line: Line) -> None:
-        line.writer.write(b"x")
-        await line.told(1)
-        line.wires(CALLER, NODE).change(bytes_per_s=10_000)
-        begun = asyncio.get_running_loop().time()
-        line.writer.write(bytes(2_000))
-        await line.told(2_000)
-
-        assert asyncio.get_running_loop().time() - begun > 0.15
 
     under(act)
 
