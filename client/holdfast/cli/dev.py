@@ -40,7 +40,8 @@ def register(root: click.Group) -> None:
 )
 @click.option(
     "--base-port", type=click.IntRange(1, 55_000),
-    help="Node i (from 0) serves gRPC on this + i, HTTP on this + 100 + i. Default: 7400.",
+    help="Node i (from 0) serves gRPC on this + i, HTTP on this + 100 + i, the other nodes on"
+    " this + 10000 + i. Default: 7400.",
 )  # fmt: skip
 @click.option(
     "--data", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(".holdfast"),
@@ -67,7 +68,7 @@ def dev(
         wanted = Wanted(nodes, shards, tuple(given(text) for text in split_at), base_port)
         shape = dev_layout.settle(folder, wanted)
         if shape.base_port + dev_layout.PEER_OFFSET + shape.nodes > 65_535:
-            raise FailedError(f"--base-port {shape.base_port} leaves no room for the ports of the other nodes")
+            raise FailedError(f"--base-port {shape.base_port} leaves no room for the nodes' own ports")
         taken = dev_layout.ports_in_use(shape)
         if taken:
             raise FailedError(

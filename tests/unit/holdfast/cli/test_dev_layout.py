@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 
 import pytest
-from holdfast_chaos.cluster.layout import free_ports
 from holdfast.cli import dev_layout
 from holdfast.cli.dev_layout import Shape, Wanted
 from holdfast.cli.verbs import FailedError
+from holdfast_chaos.cluster.layout import free_ports
 from holdfast_node.config import first_map, load
 
 
