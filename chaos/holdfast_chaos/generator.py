@@ -92,7 +92,7 @@ class Set(Generator):
 
     def next(self, client: int, part: int) -> Ask:
         key = self.keys.take(self.chance, part)
-        return Ask("add", key, self.value(client)) if self.chance.random() < 0.8 else self.read("read", key)
+        return Ask("add", key, self.value(client)) if self.chance.random() < 0.65 else self.read("read", key)
 
 
 class Bank(Generator):

@@ -26,13 +26,19 @@ class Carrier:
     """See the module docstring."""
 
     def __init__(
-        self, cluster: Cluster, recorder: Recorder, clients: list[Crashing], nemeses: Mapping[str, Nemesis]
+        self,
+        cluster: Cluster,
+        recorder: Recorder,
+        clients: list[Crashing],
+        nemeses: Mapping[str, Nemesis],
+        rest_s: float = 0.0,
     ) -> None:
-        """nemeses: by name."""
+        """nemeses: by name; rest_s: without a fault at least, after one that came alone."""
         self._cluster = cluster
         self._recorder = recorder
         self._clients = clients
         self._nemeses = nemeses
+        self._rest_s = rest_s
         self._under_way = 0
         self.problems: list[str] = []
 
@@ -46,6 +52,7 @@ class Carrier:
                 task = group.create_task(self._carry(number, fault))
                 if number < len(plan) and plan[number].begin_s >= fault.end_s:
                     await task  # one at a time: a fault may take longer to heal than was planned
+                    await asyncio.sleep(self._rest_s)  # else nobody sees whether it recovers
 
     async def _carry(self, number: int, fault: Planned) -> None:
         said = 0
