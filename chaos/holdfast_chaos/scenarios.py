@@ -33,13 +33,22 @@ NETWORK: Final = (
     "partition-bridge",
     "partition-one-way",
     "partition-flapping",
+    "partition-clients",
     "delay",
     "reset",
     "half-open",
 )
-DISKS: Final = ("slow-disk", "fsync-error", "disk-full", "failpoint", "clock-jump", "clock-drift")
+DISKS: Final = (
+    "slow-disk",
+    "slow-disks",
+    "fsync-error",
+    "disk-full",
+    "failpoint",
+    "clock-jump",
+    "clock-drift",
+)
 POWER: Final = ("power-loss", "kill-all", "failpoint")
-PLACEMENT: Final = ("transfer-leader", "reshape", "drain", "rolling-restart")
+PLACEMENT: Final = ("transfer-leader", "compaction", "reshape", "drain", "rolling-restart")
 DAMAGE: Final = ("torn-tail", "bit-flip-wal", "bit-flip-snapshot", "wiped-disk")
 
 
