@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,13 +141,16 @@ def broken(folder: Path) -> list[str]:
     )
 
 
-def without(mix: Mix, seed: int, home: Path) -> str:
-    """What a run of the same seed says of nodes without the bug."""
+def without(mix: Mix, seed: int, home: Path, done: Iterable[Mapping[str, Any]]) -> str:
+    """What a run of the same seed says of nodes without the bug; as it is written down, if it is."""
+    for line in done:
+        if line["rules"] and line["runs"] == seed and MIXES.get(line["bug"], LOG) == mix:
+            return str(line["without_it"])
     folder = home / "without"
     return "valid" if run(mix, seed, folder) == 0 else ", ".join(broken(folder)) or "void"
 
 
-def hunt(name: str, seconds: float, keep: Path | None) -> Hunted:
+def hunt(name: str, seconds: float, keep: Path | None, done: Iterable[Mapping[str, Any]] = ()) -> Hunted:
     """Runs until the bug is found or the time is over."""
     mix = MIXES.get(name, LOG)
     begun = time.monotonic()
@@ -155,7 +159,9 @@ def hunt(name: str, seconds: float, keep: Path | None) -> Hunted:
         seed += 1
         with tempfile.TemporaryDirectory() as home:
             folder = Path(home, "run")
-            if run(mix, seed, folder, name) != INVALID or not (folder / VERDICT).exists():
+            status = run(mix, seed, folder, name)
+            click.echo(f"  {name}, seed {seed}, status {status}: {broken(folder)}", err=True)
+            if status != INVALID or not (folder / VERDICT).exists():
                 continue  # without a verdict the run itself broke, and says nothing
             took, rules = time.monotonic() - begun, broken(folder)
             command = json.loads((folder / "record.jsonl").open().readline()).get("command", "")
@@ -163,7 +169,7 @@ def hunt(name: str, seconds: float, keep: Path | None) -> Hunted:
                 shutil.copytree(
                     folder, keep / name, ignore=shutil.ignore_patterns("nodes"), dirs_exist_ok=True
                 )
-            return Hunted(name, round(took, 1), seed, rules, command, without(mix, seed, Path(home)))
+            return Hunted(name, round(took, 1), seed, rules, command, without(mix, seed, Path(home), done))
     return Hunted(name, round(time.monotonic() - begun, 1), seed, [], "", "")
 
 
@@ -183,7 +189,7 @@ def main(names: tuple[str, ...], seconds: float, results: Path, keep: Path | Non
     for name in names or [name for name in BUGS if name not in INVISIBLE]:
         if name in done:
             continue
-        found = hunt(name, seconds, keep)
+        found = hunt(name, seconds, keep, done.values())
         with results.open("a") as file:
             file.write(json.dumps(found._asdict()) + "\n")
         told = ", ".join(found.rules) or "NOT FOUND"
