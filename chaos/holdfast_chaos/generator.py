@@ -19,6 +19,9 @@ BALANCE: Final = 100
 UNIT_KEYS: Final = ("x", "y", "z")
 TTLS_MS: Final = (50, 200, 500, 1000)
 DEVICES: Final = 200
+READERS: Final = 3
+"""Every third client of registers only reads. Who writes waits for the leader of now, and so learns who that is;
+who only reads may go on asking one that was cut off, and would see it serve what is old."""
 SETTINGS: Final = ("interval", "brightness", "firmware", "zone")
 
 
@@ -38,7 +41,7 @@ class Register(Generator):
 
     def next(self, client: int, part: int) -> Ask:
         key, act = self.keys.take(self.chance, part), self.pick(self._ACTS)
-        if act == "get":
+        if act == "get" or client % READERS == 0:
             return self.read("get", key)
         if act in ("delete", "remove"):
             return Ask("delete", key, expect=SEEN if act == "remove" else None)
