@@ -21,6 +21,8 @@ DISK_FAILED: Final = 74
 """Exit status of a node whose disk failed."""
 LOOK_S: Final = 0.05
 ENDS_WITHIN_S: Final = 20.0
+FULL_WRITES_MAX: Final = 20
+"""Of some MiB each; the WAL of the harness's nodes has segments of 8."""
 JUMPS_MS: Final = (-3_600_000.0, -5_000.0, 5_000.0, 60_000.0, 3_600_000.0)
 POINTS: Final = (
     "before write wal",
@@ -115,7 +117,9 @@ async def full(stage: Stage) -> None:
     before = await _struck(node, "full")
     await _tell(node, "full", **{"is": True})
     try:
-        while stage.left_s > 0 and await _struck(node, "full") == before and node.is_running:
+        for _ in range(FULL_WRITES_MAX):  # as long as it takes: a segment has room for some
+            if await _struck(node, "full") > before or not node.is_running:
+                break
             await ballast.write(stage.cluster)
         count = await _struck(node, "full") - before
         if count > 0:
