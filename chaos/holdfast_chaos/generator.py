@@ -20,7 +20,7 @@ UNIT_KEYS: Final = ("x", "y", "z")
 TTLS_MS: Final = (50, 200, 500, 1000)
 DEVICES: Final = 200
 READERS: Final = 3
-"""Every third client of registers only reads. Who writes waits for the leader of now, and so learns who it is;
+"""Every third client of registers only reads. Who writes waits for the leader of now and learns who it is;
 who only reads may go on asking one that was cut off, and would see it serve what is old."""
 SETTINGS: Final = ("interval", "brightness", "firmware", "zone")
 
