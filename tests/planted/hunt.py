@@ -5,7 +5,7 @@
 Each bug is given to nodes that otherwise run as always, and meets short runs of a workload and faults that
 its rule is about, with one seed after the other, until a run is INVALID or the time for it is over. What
 found it must not break a run of the same seed without the bug. FILE gets a line of JSON for each bug, as
-soon as it is known; a bug that has a line there is not hunted again.
+soon as it is known; a bug that was found there, or hunted as long, is not hunted again.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def main(names: tuple[str, ...], seconds: float, results: Path, keep: Path | Non
     """Hunts planted bugs with the chaos harness."""
     done = known(results)
     for name in names or [name for name in BUGS if name not in INVISIBLE]:
-        if name in done:
+        if name in done and (done[name]["rules"] or done[name]["seconds"] >= seconds):
             continue
         found = hunt(name, seconds, keep, done.values())
         with results.open("a") as file:
