@@ -39,7 +39,7 @@ sim-planted: setup ## find every planted bug by the simulator (ARGS=--recorded: 
 	$(PY) -m tests.planted.search $(ARGS)
 chaos: setup ## break a real 3-node cluster, every nemesis in turn: CHAOS_SECONDS=600, SEED=, OUT=a new folder
 	$(PY) -m holdfast_chaos run --scenario all --time $(or $(CHAOS_SECONDS),600) --rate-min $(or $(CHAOS_RATE),50) \
-	  --rate 900 $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
+	  --rate 1200 $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
 bench: setup ## measure beside etcd and Redis, about 15 min (ROWS=put-256,...: a part; ARGS=--help; needs Go)
 	$(PY) -m tests.bench $(if $(ROWS),--rows $(ROWS)) $(ARGS)
 bench-scale: setup ## curves: shards, keys, values, callers, watchers, connections, hot, overload (CURVES=, POINTS=)

@@ -53,12 +53,13 @@ def root() -> None:
 )
 @click.option("--rate-min", type=float, default=100.0, show_default=True, help="Fewer a second: void.")
 @click.option("--clients", type=click.IntRange(1), default=12, show_default=True)
-@click.option("--hands", type=click.IntRange(1), default=6, show_default=True, help="In flight, of a client.")
+@click.option("--hands", type=click.IntRange(1), default=3, show_default=True, help="In flight, of a client.")
 @click.option("--seed", type=int, help="Of operations and faults. [default: by the clock]")
 @click.option(
     "--interval", type=click.FloatRange(0.5), default=5.0, show_default=True, help="Between faults."
 )
 @click.option("--side-by-side", type=click.IntRange(1), default=1, show_default=True, help="Faults at once.")
+@click.option("--rest", type=float, default=2.5, show_default=True, help="Without a fault, after one alone.")
 @click.option("--recovery-ms", type=float, default=2000.0, show_default=True, help="Bound after healing.")
 @click.option("--p99-ms", type=float, default=500.0, show_default=True, help="Bound in minority faults.")
 @click.option("--program", default="", help="What of Python runs a node, as after `python -m`.")

@@ -19,6 +19,9 @@ BALANCE: Final = 100
 UNIT_KEYS: Final = ("x", "y", "z")
 TTLS_MS: Final = (50, 200, 500, 1000)
 DEVICES: Final = 200
+READERS: Final = 3
+"""Every third client of registers only reads. Who writes waits for the leader of now and learns who it is;
+who only reads may go on asking one that was cut off, and would see it serve what is old."""
 SETTINGS: Final = ("interval", "brightness", "firmware", "zone")
 
 
@@ -38,7 +41,7 @@ class Register(Generator):
 
     def next(self, client: int, part: int) -> Ask:
         key, act = self.keys.take(self.chance, part), self.pick(self._ACTS)
-        if act == "get":
+        if act == "get" or client % READERS == 0:
             return self.read("get", key)
         if act in ("delete", "remove"):
             return Ask("delete", key, expect=SEEN if act == "remove" else None)
@@ -92,7 +95,7 @@ class Set(Generator):
 
     def next(self, client: int, part: int) -> Ask:
         key = self.keys.take(self.chance, part)
-        return Ask("add", key, self.value(client)) if self.chance.random() < 0.8 else self.read("read", key)
+        return Ask("add", key, self.value(client)) if self.chance.random() < 0.65 else self.read("read", key)
 
 
 class Bank(Generator):

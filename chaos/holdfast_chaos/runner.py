@@ -61,6 +61,7 @@ class Wish(NamedTuple):
         rate_min: operations answered a second, while faults run and in all; below this it is void.
         interval: seconds between the beginnings of two faults, on average.
         side_by_side: faults at once.
+        rest: seconds without a fault at least, after one that came alone.
         program: what of Python runs a node; empty: as the nemeses need.
         recovery_ms: after a fault is healed writes succeed within this.
         p99_ms: of operations in a fault of a minority, outside of elections.
@@ -74,10 +75,11 @@ class Wish(NamedTuple):
     rate: float = 600.0
     rate_min: float = 100.0
     clients: int = 12
-    hands: int = 6
+    hands: int = 3
     seed: int = 1
     interval: float = 5.0
     side_by_side: int = 1
+    rest: float = 2.5
     program: tuple[str, ...] = ()
     recovery_ms: float = 2000.0
     p99_ms: float = 500.0
@@ -201,7 +203,7 @@ class _Run:
             groups_stand=not MOVES_SHARDS & set(wish.nemeses),
             chance=random.Random(wish.seed),
         )
-        self._carrier = Carrier(cluster, recorder, list(self._crowd.processes), NEMESES)
+        self._carrier = Carrier(cluster, recorder, list(self._crowd.processes), NEMESES, wish.rest)
         self._observer = Observer(cluster, recorder)
         self._end_s = wish.seconds
         self._is_over = False

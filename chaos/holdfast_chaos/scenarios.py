@@ -3,7 +3,8 @@
 `all` has every nemesis in it; it is what `make chaos` runs. Parts differ in what nodes need: faults of disks
 want nodes on a disk of ours, a loss of power one that forgets, and the rest run the node as users run it. A
 part's share is of the time that is asked for; a short time leaves out what the plan has no room for, and says
-so. What needs a node to spare is left out where there is none.
+so. Where no node is up for seconds, or nodes start again, faults come less often. What needs a node to spare
+is left out where there is none.
 """
 
 from __future__ import annotations
@@ -32,34 +33,50 @@ NETWORK: Final = (
     "partition-bridge",
     "partition-one-way",
     "partition-flapping",
+    "partition-clients",
     "delay",
     "reset",
     "half-open",
 )
-DISKS: Final = ("slow-disk", "fsync-error", "disk-full", "failpoint", "clock-jump", "clock-drift")
+DISKS: Final = (
+    "slow-disk",
+    "slow-disks",
+    "fsync-error",
+    "disk-full",
+    "failpoint",
+    "clock-jump",
+    "clock-drift",
+)
 POWER: Final = ("power-loss", "kill-all", "failpoint")
-PLACEMENT: Final = ("transfer-leader", "reshape", "drain", "rolling-restart")
+PLACEMENT: Final = ("transfer-leader", "compaction", "reshape", "drain", "rolling-restart")
 DAMAGE: Final = ("torn-tail", "bit-flip-wal", "bit-flip-snapshot", "wiped-disk")
 
 
 class Part(NamedTuple):
-    """One run of a scenario. share: of its time; side_by_side: faults at once."""
+    """One run of a scenario.
+
+    Attributes:
+        share: of its time.
+        interval: seconds between the beginnings of two faults, on average; less where time is short.
+        side_by_side: faults at once.
+    """
 
     workload: str
     nemeses: tuple[str, ...]
     share: float
+    interval: float = 6.0
     side_by_side: int = 1
 
 
 SCENARIOS: Final[Mapping[str, tuple[Part, ...]]] = {
     "all": (
-        Part("register", PROCESSES, 0.2),
+        Part("register", PROCESSES, 0.2, 8.0),
         Part("append", NETWORK, 0.2),
         Part("device", DISKS, 0.15),
-        Part("set", POWER, 0.1),
+        Part("set", POWER, 0.1, 10.0),
         Part("session", PLACEMENT, 0.1),
         Part("watch", ("kill-leader", "isolate-leader", "reset"), 0.1),
-        Part("bank", DAMAGE, 0.15),
+        Part("bank", DAMAGE, 0.15, 8.0),
     ),
     "quick": (
         Part("register", ("kill-leader", "isolate-leader", "pause-leader"), 0.5),
@@ -86,7 +103,7 @@ def wishes(scenario: str, base: Wish) -> Iterator[tuple[str, Wish]]:
             seconds=seconds,
             side_by_side=part.side_by_side,
             # About as many faults as fit, so that each has its turn: two seconds is a fault's usual length.
-            interval=min(base.interval, max(1.0, (seconds - 7.0) / len(nemeses) - 2.0)),
+            interval=min(part.interval, max(1.0, (seconds - 7.0) / len(nemeses) - 2.0)),
             seed=base.seed + number,
         )
         yield f"{number}-{part.workload}", wish

@@ -5,7 +5,7 @@
 Each bug is given to nodes that otherwise run as always, and meets short runs of a workload and faults that
 its rule is about, with one seed after the other, until a run is INVALID or the time for it is over. What
 found it must not break a run of the same seed without the bug. FILE gets a line of JSON for each bug, as
-soon as it is known; a bug that has a line there is not hunted again.
+soon as it is known; a bug that was found there, or hunted as long, is not hunted again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from tests.planted.reshape_bugs import RESHAPE_BUGS
 ROOT = Path(__file__).parents[2]
 INVALID = 1
 VERDICT = "verdict.json"
-RUN_S = 40.0
+RUN_S = 25.0
 NODE = "holdfast_chaos.node"
 
 
@@ -41,37 +42,64 @@ class Mix(NamedTuple):
 
 
 TWO = ("--side-by-side", "2")
-SPARE = ("--nodes", "5", "--side-by-side", "2")
-LOG = Mix("append", "isolate-leader,partition-halves,partition-flapping,kill-leader,pause-leader", TWO)
-POWER = Mix("append", "power-loss,isolate-leader,kill-leader,kill-all", TWO)
-POINTS = Mix("append", "power-loss,failpoint,isolate-leader")
-READS = Mix("register", "isolate-leader,pause-leader,partition-bridge,partition-one-way,delay", TWO)
-RETRIES = Mix("counter", "reset,client-crash,half-open,kill-leader,isolate-leader", TWO)
-SESSIONS = Mix("session", "pause-follower,delay,partition-one-way,kill-one", TWO)
-CLOCKS = Mix("ttl", "clock-jump,clock-drift,kill-leader,transfer-leader", TWO)
-SNAPSHOTS = Mix("append", "disk-full,failpoint,wiped-disk,kill-leader")
+SPARE = ("--nodes", "5")
+DEEP = ("--clients", "6", "--hands", "12")
+"""Many operations of a client at a time: frames hold several, and much is under way when something breaks."""
+QUICK = ("--interval", "1", "--rest", "0")
+LOG = Mix(
+    "append",
+    "isolate-leader,partition-flapping,partition-halves,pause-leader,transfer-leader",
+    (*TWO, *QUICK),
+)
+LATE = Mix("append", "transfer-leader,isolate-leader,delay,partition-flapping", (*TWO, *QUICK, *DEEP))
+POWER = Mix("append", "power-loss,slow-disks,isolate-leader", (*TWO, *QUICK))
+VOTES = Mix("append", "power-loss,slow-disks,crash-loop,partition-flapping", (*TWO, *QUICK))
+SNAPSHOTS = Mix("append", "compaction,power-loss,kill-one,isolate-leader", (*TWO, *QUICK))
+BEHIND = Mix("append", "compaction,partition-halves,reset,pause-follower", (*TWO, *QUICK))
+POINTS = Mix("append", "compaction,power-loss,failpoint", (*TWO, *QUICK))
 DISKS = Mix("append", "wiped-disk,isolate-leader,kill-leader")
-RESHAPES = Mix("register", "reshape,kill-one,isolate-leader,pause-leader", SPARE)
+READS = Mix(
+    "register", "isolate-leader,pause-leader,partition-bridge,partition-one-way,delay", (*TWO, *QUICK)
+)
+AGES = Mix("register", "delay,pause-follower,partition-one-way,partition-halves", (*TWO, *QUICK))
+SESSIONS = Mix("session", "pause-follower,delay,partition-one-way,partition-halves", (*TWO, *QUICK))
+RETRIES = Mix("counter", "reset,half-open,partition-clients,transfer-leader", (*TWO, *QUICK, *DEEP))
+CLOCKS = Mix("ttl", "clock-jump,clock-drift,isolate-leader,transfer-leader", (*TWO, *QUICK))
+RESHAPES = Mix("register", "reshape,isolate-leader,pause-leader", SPARE)
 RESHAPES_POWER = Mix("append", "reshape,power-loss,kill-one", SPARE)
-RESHAPES_RETRIES = Mix("counter", "reshape,reset,kill-leader", SPARE)
+RESHAPES_RETRIES = Mix("counter", "reshape,reset,partition-clients", (*SPARE, *DEEP))
 
 MEET: list[tuple[Mix, str]] = [
-    (POWER, "ack-before-sync leader-counts-unsynced durable-by-index vote-before-sync vote-not-persisted"),
-    (POWER, "no-fsync tail-acked-unsynced"),
-    (POINTS, "base-before-snapshot-durable snapshot-name-unsynced snapshot-off-by-one"),
-    (SNAPSHOTS, "d6 d13"),
+    (LATE, "d1 d2 d5"),
+    (POWER, "ack-before-sync leader-counts-unsynced durable-by-index no-fsync tail-acked-unsynced"),
+    (VOTES, "vote-before-sync vote-not-persisted"),
+    (SNAPSHOTS, "base-before-snapshot-durable snapshot-off-by-one"),
+    (POINTS, "snapshot-name-unsynced"),
+    (BEHIND, "d6"),
     (DISKS, "empty-replica-votes"),
     (READS, "read-without-barrier nonce-reused read-joins-running-round"),
-    (READS, "bounded-age-from-arrival age-by-leaders-clock"),
-    (SESSIONS, "session-token-ignored own-write-unseen"),
-    (RETRIES, "dedupe-off dedupe-by-frame mark-ignored session-forgotten-early callback-applies-twice"),
+    (AGES, "bounded-age-from-arrival"),
+    (SESSIONS, "session-token-ignored"),
+    (RETRIES, "dedupe-off dedupe-by-frame mark-ignored session-forgotten-early"),
     (CLOCKS, "expiry-by-local-clock clocks-against-own"),
     (RESHAPES, " ".join(bug.name for bug in RESHAPE_BUGS)),
+    (RESHAPES, "sealed-for-nobody"),
     (RESHAPES_POWER, "start-without-state sources-dropped-early"),
     (RESHAPES_RETRIES, "retries-not-carried"),
 ]
 MIXES = {name: mix for mix, names in MEET for name in names.split()}
 """What is not named here meets LOG."""
+
+INVISIBLE = {
+    "age-by-leaders-clock": "all processes of a machine share one monotonic clock",
+    "callback-applies-twice": "no callback of the node fails, and clients have none there",
+    "d13": "what a node says of its commit index is never below what it has applied",
+    "own-write-unseen": "what stands in one frame overlaps, so that a read in it may come first",
+    "samples-spin": "it costs time on the node's core and breaks no promise",
+    "restore-order": "a node evicts only near its memory budget, and the harness's workloads stay below",
+    "eviction-by-local-recency": "the same",
+}
+"""Not hunted: why nobody outside can see them, in nodes as the harness runs them."""
 
 
 class Hunted(NamedTuple):
@@ -91,8 +119,9 @@ def run(mix: Mix, seed: int, folder: Path, bug: str = "") -> int:
     command = [
         *(sys.executable, "-m", "holdfast_chaos", "run"),
         *("--workload", mix.workload, "--nemesis", mix.nemeses, *mix.more),
-        *("--time", str(RUN_S), "--interval", "2", "--seed", str(seed), "--program", program),
-        *("--rate-min", "10", "--recovery-ms", "20000", "--out", str(folder)),
+        *("--time", str(RUN_S), "--seed", str(seed), "--program", program),
+        # A promise of time is broken by a busy machine too.
+        *("--rate-min", "10", "--recovery-ms", "30000", "--p99-ms", "60000", "--out", str(folder)),
     ]
     return subprocess.run(command, check=False, cwd=ROOT, capture_output=True).returncode
 
@@ -112,7 +141,16 @@ def broken(folder: Path) -> list[str]:
     )
 
 
-def hunt(name: str, seconds: float, keep: Path | None) -> Hunted:
+def without(mix: Mix, seed: int, home: Path, done: Iterable[Mapping[str, Any]]) -> str:
+    """What a run of the same seed says of nodes without the bug; as it is written down, if it is."""
+    for line in done:
+        if line["rules"] and line["runs"] == seed and MIXES.get(line["bug"], LOG) == mix:
+            return str(line["without_it"])
+    folder = home / "without"
+    return "valid" if run(mix, seed, folder) == 0 else ", ".join(broken(folder)) or "void"
+
+
+def hunt(name: str, seconds: float, keep: Path | None, done: Iterable[Mapping[str, Any]] = ()) -> Hunted:
     """Runs until the bug is found or the time is over."""
     mix = MIXES.get(name, LOG)
     begun = time.monotonic()
@@ -121,7 +159,9 @@ def hunt(name: str, seconds: float, keep: Path | None) -> Hunted:
         seed += 1
         with tempfile.TemporaryDirectory() as home:
             folder = Path(home, "run")
-            if run(mix, seed, folder, name) != INVALID or not (folder / VERDICT).exists():
+            status = run(mix, seed, folder, name)
+            click.echo(f"  {name}, seed {seed}, status {status}: {broken(folder)}", err=True)
+            if status != INVALID or not (folder / VERDICT).exists():
                 continue  # without a verdict the run itself broke, and says nothing
             took, rules = time.monotonic() - begun, broken(folder)
             command = json.loads((folder / "record.jsonl").open().readline()).get("command", "")
@@ -129,9 +169,7 @@ def hunt(name: str, seconds: float, keep: Path | None) -> Hunted:
                 shutil.copytree(
                     folder, keep / name, ignore=shutil.ignore_patterns("nodes"), dirs_exist_ok=True
                 )
-            without = Path(home, "without")
-            clean = "valid" if run(mix, seed, without) == 0 else ", ".join(broken(without)) or "not judged"
-            return Hunted(name, round(took, 1), seed, rules, command, clean)
+            return Hunted(name, round(took, 1), seed, rules, command, without(mix, seed, Path(home), done))
     return Hunted(name, round(time.monotonic() - begun, 1), seed, [], "", "")
 
 
@@ -148,10 +186,10 @@ def known(results: Path) -> dict[str, dict[str, Any]]:
 def main(names: tuple[str, ...], seconds: float, results: Path, keep: Path | None) -> None:
     """Hunts planted bugs with the chaos harness."""
     done = known(results)
-    for name in names or BUGS:
-        if name in done:
+    for name in names or [name for name in BUGS if name not in INVISIBLE]:
+        if name in done and (done[name]["rules"] or done[name]["seconds"] >= seconds):
             continue
-        found = hunt(name, seconds, keep)
+        found = hunt(name, seconds, keep, done.values())
         with results.open("a") as file:
             file.write(json.dumps(found._asdict()) + "\n")
         told = ", ".join(found.rules) or "NOT FOUND"

@@ -18,7 +18,8 @@ from typing import Final
 
 from holdfast_chaos.cluster.layout import Place
 
-POLL_S: Final = 0.02
+POLL_S: Final = 0.1
+"""Asking a node whether it is ready costs both ends a ms or two, while all have much to do."""
 START_WITHIN_S: Final = 60.0
 _BOUND: Final = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 """Before a command: it ends with us, also when we are killed. (Start it from the main thread: the kernel

@@ -26,26 +26,39 @@ class Carrier:
     """See the module docstring."""
 
     def __init__(
-        self, cluster: Cluster, recorder: Recorder, clients: list[Crashing], nemeses: Mapping[str, Nemesis]
+        self,
+        cluster: Cluster,
+        recorder: Recorder,
+        clients: list[Crashing],
+        nemeses: Mapping[str, Nemesis],
+        rest_s: float = 0.0,
     ) -> None:
-        """nemeses: by name."""
+        """nemeses: by name; rest_s: without a fault at least, after one that came alone."""
         self._cluster = cluster
         self._recorder = recorder
         self._clients = clients
         self._nemeses = nemeses
+        self._rest_s = rest_s
         self._under_way = 0
         self.problems: list[str] = []
 
     async def carry_out(self, plan: Sequence[Planned]) -> None:
         """The whole plan."""
+        under_way: dict[asyncio.Task[None], str] = {}
         async with asyncio.TaskGroup() as group:
             for number, fault in enumerate(plan, 1):
                 await asyncio.sleep(max(0.0, fault.begin_s - self._recorder.now_s))
+                # A fault may take longer to heal than was planned: then the others come later too.
+                beside = sum(earlier.end_s > fault.begin_s for earlier in plan[: number - 1])
+                while len(under_way) > beside or fault.name in under_way.values():
+                    done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        del under_way[task]
+                if number > 1 and not beside:
+                    await asyncio.sleep(self._rest_s)  # else nobody sees whether the cluster recovers
                 if self.problems:
                     break
-                task = group.create_task(self._carry(number, fault))
-                if number < len(plan) and plan[number].begin_s >= fault.end_s:
-                    await task  # one at a time: a fault may take longer to heal than was planned
+                under_way[group.create_task(self._carry(number, fault))] = fault.name
 
     async def _carry(self, number: int, fault: Planned) -> None:
         said = 0

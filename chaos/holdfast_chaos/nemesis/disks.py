@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from contextlib import suppress
 from typing import Any, Final
 
 from holdfast_chaos.cluster.control import NoControlError, command
 from holdfast_chaos.cluster.node_process import NodeProcess
 from holdfast_chaos.nemesis import ballast
-from holdfast_chaos.nemesis.killing import brought_back
+from holdfast_chaos.nemesis.killing import POINT_STRUCK, brought_back, ready
 from holdfast_chaos.nemesis.stage import Stage
 
 DISK_FAILED: Final = 74
 """Exit status of a node whose disk failed."""
-POINT_STRUCK: Final = 137
 LOOK_S: Final = 0.05
+ENDS_WITHIN_S: Final = 20.0
+FULL_WRITES_MAX: Final = 20
+"""Of some MiB each; the WAL of the harness's nodes has segments of 8."""
 JUMPS_MS: Final = (-3_600_000.0, -5_000.0, 5_000.0, 60_000.0, 3_600_000.0)
 POINTS: Final = (
     "before write wal",
@@ -44,9 +47,9 @@ async def _healed(node: NodeProcess) -> None:
     """Its disk is good again, and it runs and is ready."""
     if not node.is_running:
         node.start()
-        await node.ready()
+        await ready(node)
         return
-    await _tell(node, "healed")
+    await _tell_who_runs(node, "healed")
 
 
 async def _struck(node: NodeProcess, name: str) -> int:
@@ -70,6 +73,33 @@ async def slow(stage: Stage) -> None:
         await _healed(node)
 
 
+async def all_slow(stage: Stage) -> None:
+    """Every sync of every disk takes longer, each by its own time: what is written is long not durable."""
+    nodes = [stage.cluster.nodes[number] for number in stage.healthy()]
+    before = [await _struck(node, "slow") for node in nodes]
+    try:
+        for node in nodes:
+            await _tell_who_runs(node, "slow", seconds=stage.chance.uniform(0.02, 0.2))
+        while not stage.proofs and stage.left_s > 0:
+            await asyncio.sleep(LOOK_S)  # one that starts again beside this counts anew, and is fast
+            slow_ones = [
+                node.number
+                for node, was in zip(nodes, before, strict=True)
+                if await _struck(node, "slow") > was
+            ]
+            if slow_ones:
+                stage.proof(f"syncs of nodes {slow_ones} were slow")
+        await stage.over()
+    finally:
+        await asyncio.gather(*(_tell_who_runs(node, "healed") for node in nodes))
+
+
+async def _tell_who_runs(node: NodeProcess, do: str, **facts: Any) -> None:
+    """A node that has ended meanwhile is another fault's."""
+    with suppress(NoControlError):
+        await _tell(node, do, **facts)
+
+
 async def fsync_error(stage: Stage) -> None:
     """The next sync of one node fails: it must end at once; it is started again at the end."""
     node = stage.cluster.nodes[stage.some(1)[0]]
@@ -87,7 +117,9 @@ async def full(stage: Stage) -> None:
     before = await _struck(node, "full")
     await _tell(node, "full", **{"is": True})
     try:
-        while stage.left_s > 0 and await _struck(node, "full") == before and node.is_running:
+        for _ in range(FULL_WRITES_MAX):  # as long as it takes: a segment has room for some
+            if await _struck(node, "full") > before or not node.is_running:
+                break
             await ballast.write(stage.cluster)
         count = await _struck(node, "full") - before
         if count > 0:
@@ -103,10 +135,19 @@ async def power_loss(stage: Stage) -> None:
     nodes = [stage.cluster.nodes[number] for number in stage.some(count)]
     torn = stage.chance.random() < 0.5
     async with brought_back(nodes):
-        await asyncio.gather(*(_tell(node, "power_off", torn=torn) for node in nodes), return_exceptions=True)
+        await asyncio.gather(*(_off(node, torn=torn) for node in nodes))
         for node in nodes:
             await _ended(stage, node, {POINT_STRUCK: f"a loss of power{', torn' if torn else ''}"})
         await stage.over()
+
+
+async def _off(node: NodeProcess, *, torn: bool) -> None:
+    """Says so until it has ended: one that has just started does not listen yet, a busy one is late."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + ENDS_WITHIN_S
+    while node.is_running and loop.time() < end:
+        await _tell_who_runs(node, "power_off", torn=torn)
+        await asyncio.sleep(LOOK_S)
 
 
 async def failpoint(stage: Stage) -> None:
@@ -169,7 +210,9 @@ async def _clock(stage: Stage, node: NodeProcess, **facts: float) -> None:
         await _healed(node)
 
 
-async def _ended(stage: Stage, node: NodeProcess, proofs: dict[int, str], within_s: float = 5.0) -> None:
+async def _ended(
+    stage: Stage, node: NodeProcess, proofs: dict[int, str], within_s: float = ENDS_WITHIN_S
+) -> None:
     """Waits for the process to end by itself; its status is the proof."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within_s

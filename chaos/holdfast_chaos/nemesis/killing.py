@@ -6,12 +6,15 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
-from holdfast_chaos.cluster.node_process import NodeProcess
+from holdfast_chaos.cluster.node_process import NodeEndedError, NodeProcess
 from holdfast_chaos.nemesis.stage import Stage
 
 UP_S = (0.1, 1.0)
 """How long a node of a crash loop lives, from its start."""
+POINT_STRUCK: Final = 137
+"""Exit status of a node whose disk was told to end it."""
 
 
 @asynccontextmanager
@@ -23,7 +26,16 @@ async def brought_back(nodes: Sequence[NodeProcess]) -> AsyncIterator[None]:
         for node in nodes:
             if not node.is_running:
                 node.start()
-    await asyncio.gather(*(node.ready() for node in nodes))
+    await asyncio.gather(*(ready(node) for node in nodes))
+
+
+async def ready(node: NodeProcess) -> None:
+    """Waits until it is; what another fault ended meanwhile, that one brings back. Raises NodeEndedError."""
+    try:
+        await node.ready()
+    except NodeEndedError:
+        if node.status not in (-signal.SIGKILL, POINT_STRUCK) and not node.is_running:
+            raise
 
 
 async def down(stage: Stage, numbers: Iterable[int]) -> None:
@@ -75,6 +87,6 @@ async def rolling_restart(stage: Stage) -> None:
         status = await asyncio.to_thread(node.stop)
         node.start()
         stage.proof(f"node {number} ended with status {status} and was started again")
-        await node.ready()
+        await ready(node)
         if stage.left_s <= 0:
             break

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from holdfast_chaos.nemesis import clients, connections, damage, disks, killing, partitions, pausing, placing
+from holdfast_chaos.nemesis import (
+    clients,
+    compaction,
+    connections,
+    damage,
+    disks,
+    killing,
+    partitions,
+    pausing,
+    placing,
+)
 from holdfast_chaos.nemesis.stage import Nemesis
 
 NEMESES: Final[Mapping[str, Nemesis]] = {
@@ -24,14 +34,17 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "partition-bridge": partitions.by_a_bridge,
     "partition-one-way": partitions.in_one_direction,
     "partition-flapping": partitions.flapping,
+    "partition-clients": partitions.from_clients,
     "delay": connections.delay,
     "reset": connections.reset,
     "half-open": connections.half_open,
     "slow-disk": disks.slow,
+    "slow-disks": disks.all_slow,
     "fsync-error": disks.fsync_error,
     "disk-full": disks.full,
     "power-loss": disks.power_loss,
     "failpoint": disks.failpoint,
+    "compaction": compaction.compaction,
     "clock-jump": disks.clock_jump,
     "clock-drift": disks.clock_drift,
     "torn-tail": damage.torn_tail,
@@ -52,7 +65,16 @@ REPLICAS: Final = 3
 NEEDS_A_SPARE: Final = frozenset({"drain"})
 """These want more nodes than a shard has replicas."""
 NEEDS_OUR_DISK: Final = frozenset(
-    {"slow-disk", "fsync-error", "disk-full", "power-loss", "clock-jump", "clock-drift", "failpoint"}
+    {
+        "slow-disk",
+        "slow-disks",
+        "fsync-error",
+        "disk-full",
+        "power-loss",
+        "clock-jump",
+        "clock-drift",
+        "failpoint",
+    }
 )
 """These command the node's disk or its wall clock, so nodes run as `holdfast_chaos.node`."""
 

@@ -102,6 +102,11 @@ async def in_one_direction(stage: Stage) -> None:
     await cut(stage, one_way(node, stage.cluster.numbers, deaf=stage.chance.random() < 0.5))
 
 
+async def from_clients(stage: Stage) -> None:
+    """The leader's peers hear it and its clients do not: what these ask lies on the way until the end."""
+    await cut(stage, between({await stage.leader()}, {CLIENTS}))
+
+
 async def flapping(stage: Stage) -> None:
     """The leader of the moment is cut off and let back, again and again."""
     wires = stage.cluster.wires

@@ -165,7 +165,7 @@ def test_a_drain_without_a_node_to_spare_is_a_wrong_use(tmp_path):
 def test_a_command_runs_the_same_again():
     """What is printed as the replay is understood, and means the same run."""
     wish = Wish(
-        "bank", ("kill-leader", "delay"), 5, 40.0, 300.0, 50.0, 9, 4, 7, 2.5, 2, ("-m", "a", "b"), 900.0
+        "bank", ("kill-leader", "delay"), 5, 40.0, 300.0, 50.0, 9, 4, 7, 2.5, 2, 1.5, ("-m", "a", "b"), 900.0
     )
     words = shlex.split(command_of(wish))
     assert words[:4] == ["python", "-m", "holdfast_chaos", "run"]

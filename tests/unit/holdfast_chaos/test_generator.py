@@ -126,6 +126,14 @@ def test_registers_are_written_under_every_condition():
     assert any(ask.want_previous for ask in asks)
 
 
+def test_some_clients_of_registers_only_read():
+    """They may stay with a leader that was cut off; who writes would find the new one."""
+    made = generator("register", random.Random(1), PROCESSES, 3 * PROCESSES)
+    asks = [(client, made.next(client, 0).f) for client in range(1, 1 + PROCESSES) for _ in range(200)]
+
+    assert {client for client, _ in asks} - {client for client, f in asks if f != "get"} == {3, 6}
+
+
 def test_a_transaction_touches_a_key_once():
     """So that a revision of a key is one value."""
     for ask in asked("txn"):

@@ -24,13 +24,13 @@ async def calm(stage: Stage) -> None:
 
 
 def carried(
-    folder: Path, nemeses: dict[str, Nemesis], plan: Sequence[Planned] = PLAN
+    folder: Path, nemeses: dict[str, Nemesis], plan: Sequence[Planned] = PLAN, rest_s: float = 0.0
 ) -> tuple[Desk, Carrier]:
     desk = Desk(folder)
     cluster: Any = None
 
     async def act() -> Carrier:
-        carrier = Carrier(cluster, desk.recorder, [], nemeses)
+        carrier = Carrier(cluster, desk.recorder, [], nemeses, rest_s)
         await carrier.carry_out(plan)
         return carrier
 
@@ -48,6 +48,38 @@ def test_every_fault_is_noted_from_its_beginning_to_its_healing(tmp_path: Path) 
         ("pause-leader", 1, True),
     ]
     assert faults[0].healed_ns <= faults[1].begin_ns
+
+
+def test_late_healing_makes_the_others_late(tmp_path: Path) -> None:
+    """No more go on at once than were planned to, and never two of one name."""
+
+    async def late(stage: Stage) -> None:
+        stage.proof("it fired")
+        await asyncio.sleep(0.1)
+
+    async def later(stage: Stage) -> None:
+        await late(stage)
+        await late(stage)
+
+    plan = (
+        Planned("kill-one", 0.0, 0.02, 1),
+        Planned("delay", 0.01, 0.05, 2),
+        Planned("kill-one", 0.03, 0.06, 3),
+        Planned("delay", 0.07, 0.08, 4),
+    )
+    desk, _ = carried(tmp_path, {"kill-one": later, "delay": late}, plan)
+    first, second, third, fourth = faults_of(desk.events(), 0)
+
+    assert second.begin_ns < first.healed_ns <= third.begin_ns
+    assert fourth.begin_ns >= max(second.healed_ns, third.healed_ns)
+
+
+def test_a_fault_is_followed_by_a_rest(tmp_path: Path) -> None:
+    """However late it was healed: so that its recovery is seen."""
+    desk, _ = carried(tmp_path, {"kill-one": calm, "pause-leader": calm}, rest_s=0.2)
+    first, second = faults_of(desk.events(), 0)
+
+    assert second.begin_ns - first.healed_ns >= 200_000_000
 
 
 def test_two_at_a_time_are_no_minority(tmp_path: Path) -> None:
