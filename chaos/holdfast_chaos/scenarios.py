@@ -59,6 +59,7 @@ class Part(NamedTuple):
         share: of its time.
         interval: seconds between the beginnings of two faults, on average; less where time is short.
         side_by_side: faults at once.
+        hands: times so many operations in flight; transactions take longer than other operations.
     """
 
     workload: str
@@ -66,6 +67,7 @@ class Part(NamedTuple):
     share: float
     interval: float = 6.0
     side_by_side: int = 1
+    hands: int = 1
 
 
 SCENARIOS: Final[Mapping[str, tuple[Part, ...]]] = {
@@ -76,7 +78,7 @@ SCENARIOS: Final[Mapping[str, tuple[Part, ...]]] = {
         Part("set", POWER, 0.1, 10.0),
         Part("session", PLACEMENT, 0.1),
         Part("watch", ("kill-leader", "isolate-leader", "reset"), 0.1),
-        Part("bank", DAMAGE, 0.15, 8.0),
+        Part("bank", DAMAGE, 0.15, 8.0, hands=2),
     ),
     "quick": (
         Part("register", ("kill-leader", "isolate-leader", "pause-leader"), 0.5),
@@ -102,6 +104,7 @@ def wishes(scenario: str, base: Wish) -> Iterator[tuple[str, Wish]]:
             nemeses=nemeses,
             seconds=seconds,
             side_by_side=part.side_by_side,
+            hands=base.hands * part.hands,
             # About as many faults as fit, so that each has its turn: two seconds is a fault's usual length.
             interval=min(part.interval, max(1.0, (seconds - 7.0) / len(nemeses) - 2.0)),
             seed=base.seed + number,

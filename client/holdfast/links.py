@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from holdfast.channels import Channels
 from holdfast.router import Router
-from holdfast.stream import HANG_S_MAX, NodeStream
+from holdfast.silence import SLACK_MAX
+from holdfast.stream import NodeStream
 
 GRACE_S: Final = 5.0  # a node that left the map may come back with the next one, and finishes what it has
 FALL_BACK_S: Final = 0.25  # before the endpoints are asked, doubling up to the bound while nobody answers
@@ -47,7 +48,7 @@ class Links:
         stream = self.streams.get(address)
         if stream is None:
             stream = self._make(address)
-            stream.hang_s = min(stream.hang_s * 2.0 ** min(self._router.strikes(node), 2), HANG_S_MAX)
+            stream.silence.slack = min(2.0 ** min(self._router.strikes(node), 2), SLACK_MAX)
             self.streams[address] = stream
             if node:
                 stream.node = node
@@ -80,6 +81,8 @@ class Links:
         """The stream serves no more. True: it was the one its node was reached by."""
         if self.streams.get(stream.address) is stream:
             del self.streams[stream.address]
+        if stream.leads_nowhere:  # before a stream to the address is opened again
+            self._spawn(self._channels.drop(stream.address))
         return self._unname(stream, 0)
 
     def _unname(self, stream: NodeStream, but: int) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 from holdfast import wire
 from holdfast.channels import EOF, BytesStream, describe
 from holdfast.errors import HoldfastError, Reason, error
+from holdfast.silence import LOOK_S, Silence
 from holdfast.types import Level, Outcome, Served
 
 # A node takes 4096. Smaller frames keep client, leader and followers busy at the same time: with one frame
@@ -27,10 +28,6 @@ FRAME_OPERATIONS_MAX: Final = 128
 SMALL_FRAMES_IN_FLIGHT: Final = 3
 FRAME_BYTES_MAX: Final = 3_670_016  # 3.5 MiB: below the server's 4 MiB with token and heads
 WELCOME_S: Final = 2.0  # to connect and be welcomed; a busy node may need a second
-HANG_S: Final = 1.0  # twice the longest election timeout of the default configuration, nearly
-HANG_S_MAX: Final = 4.0
-HANG_CHECK_S: Final = 0.1
-SILENCE_S: Final = 0.2  # what other replicas can answer is asked there after it
 WRITE: Final = 0  # Call.level of everything that is not a read
 SESSION: Final = int(Level.SESSION)
 
@@ -158,7 +155,9 @@ class NodeStream:
         self.address = address
         self.node = 0  # known once welcomed
         self.ready = False
-        self.hang_s = HANG_S
+        self.silence = Silence()
+        self.leads_nowhere = False
+        """Given up for its silence: another stream by the same connection would fare no better."""
         self.backlog: list[Call] = []  # wait for the Welcome
         self.outstanding: dict[int, Call | AskedElsewhere] = {}
         self.ended = asyncio.Event()
@@ -168,12 +167,11 @@ class NodeStream:
         self._loop = asyncio.get_running_loop()
         self._queues: dict[str, list[Call]] = {}
         self._wake: asyncio.Future[None] | None = None
+        self._must_ping = False
         self._window = 1
         self._in_flight = 0
-        self._silent_since = 0.0
         self._is_silent = False
         self._has_let_go = False  # some that are outstanding may stand for what was asked elsewhere
-        self._checked = 0.0
         self._check: asyncio.TimerHandle | None = None
         self._rpc: BytesStream | None = None
         self._why = ""
@@ -197,7 +195,10 @@ class NodeStream:
             while not self._may_write():
                 self._wake = self._loop.create_future()
                 await self._wake
-            frame = self._pack()
+            frame = self._pack() if self._queues else b""
+            if self._must_ping:
+                self._must_ping = False
+                await rpc.write(wire.PING)
             if frame:
                 await rpc.write(frame)
 
@@ -206,6 +207,8 @@ class NodeStream:
 
         So a loop whose answers come one by one still asks in frames: what comes meanwhile packs.
         """
+        if self._must_ping:
+            return True
         if not self._queues:
             return False
         if self._in_flight < min(SMALL_FRAMES_IN_FLIGHT, self._window):
@@ -244,7 +247,7 @@ class NodeStream:
         frame[0] = len(parts)
         now = self._loop.time()
         if self._in_flight == 0:
-            self._silent_since = now
+            self.silence.begins(now)
         self._in_flight += 1
         self._arm_check(now)
         token, answered_below = self._owner.frame_facts(with_token)
@@ -270,6 +273,7 @@ class NodeStream:
             await self._read(rpc)
         except TimeoutError:
             self._why = self._why or f"no welcome within {WELCOME_S} s"
+            self.leads_nowhere = True
         except asyncio.CancelledError:
             # Of the rpc (our own `abandon`), unless somebody cancels this task.
             self._why = self._why or "cancelled"
@@ -284,6 +288,7 @@ class NodeStream:
     def _welcomed(self, welcome: Any) -> None:
         self.node = welcome.node
         self._window = max(1, welcome.frames_in_flight_max)
+        self.silence.can_ping = welcome.answers_pings
         self.ready = True
         self._owner.welcomed(self, welcome)
 
@@ -319,12 +324,12 @@ class NodeStream:
 
     async def _read(self, rpc: BytesStream) -> None:
         while (data := await rpc.read()) is not EOF:
-            self._silent_since = self._loop.time()
-            self.hang_s = HANG_S
-            if self._is_silent:
+            response = wire.StreamResponse.FromString(data)
+            is_answer = not response.pong
+            self.silence.heard(self._loop.time(), answers=is_answer)
+            if self._is_silent and is_answer:
                 self._is_silent = False
                 self._owner.heard(self)
-            response = wire.StreamResponse.FromString(data)
             self._settle(response)
             if response.goodbye:
                 self.ready = False
@@ -361,23 +366,26 @@ class NodeStream:
 
     def _arm_check(self, now: float) -> None:
         if self._check is None:
-            self._checked = now
-            self._check = self._loop.call_later(HANG_CHECK_S, self._check_hang)
+            self.silence.watched(now)
+            self._check = self._loop.call_later(LOOK_S, self._look)
 
-    def _check_hang(self) -> None:
-        now = self._loop.time()
-        late = now - self._checked > 2 * HANG_CHECK_S
+    def _look(self) -> None:
         self._check = None
         if not self._in_flight:
             return
-        if late:  # this process slept: read what has come before judging the node
-            self._silent_since = now
-        if now - self._silent_since > self.hang_s:
-            self.abandon(f"no answer for {self.hang_s:.1f} s")
+        look = self.silence.look(self._loop.time())
+        if look.gone:
+            self.leads_nowhere = True
+            self.abandon(look.gone)
             return
-        if now - self._silent_since > SILENCE_S:
+        # A full window is not read on, so a question would wait there behind the frames.
+        if look.ping and self._in_flight < self._window:
+            self._must_ping = True
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
+        if look.let_go:
             self._let_reads_go()
-        self._arm_check(now)
+        self._check = self._loop.call_later(LOOK_S, self._look)
 
     def _let_reads_go(self) -> None:
         """Reads that any replica may serve are asked of others; an answer that comes here too is dropped."""

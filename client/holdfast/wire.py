@@ -54,6 +54,9 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
+PING = StreamRequest(ping=True).SerializeToString()
+"""A frame without operations that asks whether the node lives."""
+
 # ---- operations --------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ PURE = (
     "holdfast.token",
     "holdfast.errors",
     "holdfast.retry",
+    "holdfast.silence",
     "holdfast.clocks",
     "holdfast.cli.bench_course",
     "holdfast.cli.bench_plan",

@@ -42,6 +42,7 @@ RESPONSE_BYTES = 1024 * 1024
 BUSY_RETRY_MS = 50
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 _LEVELS = (None, *Level)
+_PONG = pb.StreamResponse(pong=True).SerializeToString()
 
 How = tuple[Any, ...]
 """Level, bound_ms, or_linearizable: a slice of an Op, as hot code takes it."""
@@ -132,6 +133,7 @@ class CacheStream:
         self._replies: deque[Reply] = deque()
         self._opening: pb.StreamResponse | None = None
         self._goodbye = False
+        self._pong = False
         self._wake = asyncio.Event()
         self._fewer = asyncio.Event()
 
@@ -177,6 +179,9 @@ class CacheStream:
         except HoldfastError as problem:
             self._refuse(self._opened(len(data), 1), (0,), problem)
             return
+        if raw.ping and self._session:
+            self._pong = True
+            self._wake.set()
         refusal = convert.frame_problem(len(data), raw) or self._greet(raw) or self._no_room(len(data))
         if refusal is not None:
             self._refuse_frame(len(data), raw.operations, refusal)
@@ -213,6 +218,7 @@ class CacheStream:
                 for shard in served.routing.hosted()
             ],
             frames_in_flight_max=limits.FRAMES_IN_FLIGHT_MAX,
+            answers_pings=True,
         )
 
     def _no_room(self, size_bytes: int) -> HoldfastError | None:
@@ -350,6 +356,9 @@ class CacheStream:
 
     def next_response(self) -> tuple[bytes | None, list[tuple[Frame, int]]]:
         """The next response, and how many operations of which frames it answers. None: nothing to say."""
+        if self._pong and self._opening is None:
+            self._pong = False
+            return _PONG, []
         response = self._opening or pb.StreamResponse()
         if not self._replies and self._opening is None and not self._goodbye:
             return None, []

@@ -33,11 +33,13 @@ class RawStreamRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     ANSWERED_BELOW_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PING_FIELD_NUMBER: _builtins.int
     hello: _builtins.bytes
     namespace: _builtins.str
     token: _builtins.bytes
     answered_below: _builtins.int
     timeout_ms: _builtins.int
+    ping: _builtins.bool
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
@@ -49,10 +51,11 @@ class RawStreamRequest(_message.Message):
         token: _builtins.bytes = ...,
         answered_below: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
+        ping: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_below", b"answered_below", "hello", b"hello", "namespace", b"namespace", "operations", b"operations", "timeout_ms", b"timeout_ms", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_below", b"answered_below", "hello", b"hello", "namespace", b"namespace", "operations", b"operations", "ping", b"ping", "timeout_ms", b"timeout_ms", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -550,12 +550,15 @@ class StreamRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     ANSWERED_BELOW_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    PING_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace of all operations in this frame. Absent: "default"."""
     answered_below: _builtins.int
     """Every write sequence below this has been answered to the caller: its record may be dropped."""
     timeout_ms: _builtins.int
     """How long the operations of this frame may take, ms, 1..600 000. 0: 5000."""
+    ping: _builtins.bool
+    """Asks whether the node lives: it answers `pong` at once, whatever it still owes. See Welcome.answers_pings."""
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First frame only, required there."""
@@ -577,10 +580,11 @@ class StreamRequest(_message.Message):
         token: _types_pb2.Token | None = ...,
         answered_below: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
+        ping: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "token", b"token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_below", b"answered_below", "hello", b"hello", "namespace", b"namespace", "operations", b"operations", "timeout_ms", b"timeout_ms", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_below", b"answered_below", "hello", b"hello", "namespace", b"namespace", "operations", b"operations", "ping", b"ping", "timeout_ms", b"timeout_ms", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -621,8 +625,11 @@ class StreamResponse(_message.Message):
     WELCOME_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    PONG_FIELD_NUMBER: _builtins.int
     goodbye: _builtins.bool
     """Set just before the node shuts down: send nothing more here."""
+    pong: _builtins.bool
+    """The answer to a ping; nothing else is in this response."""
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """First frame only."""
@@ -637,10 +644,11 @@ class StreamResponse(_message.Message):
         welcome: Global___Welcome | None = ...,
         answers: _abc.Iterable[Global___Answers] | None = ...,
         goodbye: _builtins.bool = ...,
+        pong: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "goodbye", b"goodbye", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "goodbye", b"goodbye", "pong", b"pong", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -657,12 +665,15 @@ class Welcome(_message.Message):
     MAP_FIELD_NUMBER: _builtins.int
     STAMPS_FIELD_NUMBER: _builtins.int
     FRAMES_IN_FLIGHT_MAX_FIELD_NUMBER: _builtins.int
+    ANSWERS_PINGS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """Which cluster this is."""
     node: _builtins.int
     """The answering node."""
     frames_in_flight_max: _builtins.int
     """Frames of this stream that may be unanswered at once."""
+    answers_pings: _builtins.bool
+    """Whether the node answers pings."""
     @_builtins.property
     def map(self) -> Global___ShardMap:
         """The shard map as this node knows it."""
@@ -679,10 +690,11 @@ class Welcome(_message.Message):
         map: Global___ShardMap | None = ...,
         stamps: _abc.Iterable[Global___GroupStamp] | None = ...,
         frames_in_flight_max: _builtins.int = ...,
+        answers_pings: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["map", b"map"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "frames_in_flight_max", b"frames_in_flight_max", "map", b"map", "node", b"node", "stamps", b"stamps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_pings", b"answers_pings", "cluster_id", b"cluster_id", "frames_in_flight_max", b"frames_in_flight_max", "map", b"map", "node", b"node", "stamps", b"stamps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,9 @@ class ScriptedNode:
         self.watch_starts: list[pb.WatchStart] = []
         self.script: Script = lambda _: None
         self.window = 64
+        self.answers_pings = True
+        self.pings = 0
+        self.is_mute = False  # it does not even answer pings
         self.maps_asked = 0
         self.stuck_snapshots = False  # a snapshot stops before its end
         self.held: asyncio.Event | None = None  # set: answers wait for it
@@ -151,6 +154,11 @@ class ScriptedNode:
                 self.hellos.append(session)
                 self._news.set()
                 out.put_nowait(pb.StreamResponse(welcome=self._welcome()))
+            if frame.ping:
+                self.pings += 1
+                self._news.set()
+                if not self.is_mute:
+                    out.put_nowait(pb.StreamResponse(pong=True))
             if not frame.operations:
                 continue
             self.frames.append(frame)
@@ -169,6 +177,7 @@ class ScriptedNode:
             map=self.cluster.map_message(self.groups),
             stamps=stamps,
             frames_in_flight_max=self.window,
+            answers_pings=self.answers_pings,
         )
 
     def _answer(self, session: bytes, frame: pb.StreamRequest, out: asyncio.Queue[Any]) -> bool:

@@ -82,18 +82,45 @@ def test_a_leader_that_cannot_act_is_left_for_the_others(reason):
     assert (result.revision, applied) == (2, 2)
 
 
-def test_a_hung_leader_is_left_by_itself():
-    """A node that answers nothing is given up after the hang bound, long before the caller's deadline."""
+@pytest.mark.parametrize("answers_pings", [True, False], ids=["mute", "knows no pings"])
+def test_a_hung_leader_is_left_by_itself(answers_pings):
+    """A node that gives no sign of life is given up long before the deadline, and its connection too:
+    a new stream by the same one would hang as well."""
 
     async def run():
-        async with ScriptedCluster(2) as cluster, holdfast.connect(cluster.endpoints) as client:
-            await client.put("k", "1")
-            cluster.nodes[0].script = lambda _: "silent"
-            cluster.lead(2)
-            return await client.put("k", "2", timeout_s=30), cluster.groups[0].applied
+        async with ScriptedCluster(2) as cluster:
+            first = cluster.nodes[0]
+            first.answers_pings = answers_pings
+            async with holdfast.connect(cluster.endpoints) as client:
+                await client.put("k", "1")
+                first.script = lambda _: "silent"
+                first.is_mute = True
+                channels = client._backend.channels._channels
+                before = channels[first.address]
+                cluster.lead(2)
+                result = await client.put("k", "2", timeout_s=30)
+                return result, cluster.groups[0].applied, channels.get(first.address) is before
 
-    result, applied = asyncio.run(run())
+    result, applied, is_same_channel = asyncio.run(run())
     assert (result.revision, applied) == (2, 2)
+    assert not is_same_channel
+
+
+def test_a_node_that_lives_is_not_given_up_for_answers_that_take_long():
+    """A shard without a leader says nothing for as long as an election takes; the stream stays."""
+
+    async def run():
+        async with ScriptedCluster(1) as cluster, holdfast.connect(cluster.endpoints) as client:
+            node = cluster.nodes[0]
+            await client.put("k", "1")
+            node.script = lambda operation: "silent" if operation.key == b"slow" else None
+            waiting = asyncio.ensure_future(client.put("slow", "1", timeout_s=30))
+            await node.until(lambda: node.pings >= 4)
+            result = await client.put("k", "2")
+            waiting.cancel()
+            return result.revision, len(node.hellos)
+
+    assert asyncio.run(run()) == (2, 1)
 
 
 def test_a_read_that_any_replica_may_serve_does_not_wait_for_a_silent_one():
@@ -127,6 +154,7 @@ def test_a_read_waits_for_a_silent_node_when_there_is_no_other():
     async def run():
         async with ScriptedCluster(1) as cluster, holdfast.connect(cluster.endpoints) as client:
             await client.put("k", "1")
+            client._backend.links.by_node[1].silence.can_ping = False  # what is held answers no pings
             held = cluster.nodes[0].held = asyncio.Event()
             before = len(cluster.nodes[0].frames)
             reading = asyncio.ensure_future(client.get("k", level=Level.ANY, timeout_s=30))

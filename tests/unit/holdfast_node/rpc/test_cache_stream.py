@@ -14,7 +14,7 @@ from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1 import types_pb2 as types
 from holdfast_node import limits
 
-from tests.one_node import SESSION, config_of, one_node, opened_stream, results_of
+from tests.one_node import SESSION, config_of, free_ports, one_node, opened_stream, results_of
 
 Scenario = Callable[[Any, pb.Welcome], Awaitable[Any]]
 
@@ -60,8 +60,31 @@ def test_the_welcome_says_who_and_what(tmp_path: Path) -> None:
         assert [s.group for s in welcome.map.shards] == [2]
         assert [s.group for s in welcome.stamps] == [2]
         assert welcome.frames_in_flight_max == limits.FRAMES_IN_FLIGHT_MAX
+        assert welcome.answers_pings
 
     on_stream(tmp_path, scenario)
+
+
+def test_a_ping_is_answered_whatever_else_is_owed(tmp_path: Path) -> None:
+    """A client that waits for a shard without a leader can tell that the node lives."""
+
+    async def scenario(call: Any, _: pb.Welcome) -> None:
+        # A cluster of one whose other members are not there: nothing will ever be led.
+        waiting = pb.StreamRequest(operations=[get(1, b"k")], timeout_ms=60_000)
+        await call.write(waiting.SerializeToString())
+        await call.write(pb.StreamRequest(ping=True).SerializeToString())
+        async with asyncio.timeout(30):
+            response = await call.read()
+            while not response.pong:
+                response = await call.read()
+        assert not response.answers
+
+    ports = iter(free_ports(6))
+    nodes = [
+        {"id": n, "address": f"127.0.0.1:{next(ports)}", "http": f"127.0.0.1:{next(ports)}"}
+        for n in (1, 2, 3)
+    ]
+    on_stream(tmp_path, scenario, nodes=nodes)
 
 
 def test_a_read_sees_the_writes_before_it_in_its_frame(tmp_path: Path) -> None:
