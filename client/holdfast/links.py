@@ -83,13 +83,17 @@ class Links:
             del self.streams[stream.address]
         if stream.leads_nowhere:  # before a stream to the address is opened again
             self._spawn(self._channels.drop(stream.address))
-        return self._unname(stream, 0)
+        served = self._unname(stream, 0)
+        if served and stream.leads_nowhere and stream.was_welcomed:
+            # It may be the connection alone: found out beside, while nobody waits for it.
+            self.open(stream.address, stream.node)
+        return served
 
     def _unname(self, stream: NodeStream, but: int) -> bool:
         nodes = [node for node, known in self.by_node.items() if known is stream and node != but]
         for node in nodes:
             del self.by_node[node]
-            self._router.lost(node, self._loop.time())
+            self._router.lost(node, self._loop.time(), gave_no_sign=stream.leads_nowhere)
         return bool(nodes)
 
     # ---- nodes that left ----

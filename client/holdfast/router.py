@@ -20,6 +20,7 @@ READS_IN_A_ROW: Final = 64
 """A session's, by one replica before the next one's turn: reads of one loop turn travel in few frames."""
 SUSPECT_S_MIN: Final = 0.1
 SUSPECT_S_MAX: Final = 2.0
+"""Also at once of a node that gave no sign of life: others name it as the leader until they elect anew."""
 # A group learned of so recently may still be being born, and elect its first leader: tens of ms.
 YOUNG_S: Final = 0.5
 
@@ -99,7 +100,7 @@ class Router:
         """`node` said it does not lead. True: it named another that is worth asking."""
         self.forget_leader(shard.group, node)
         hint = next((r.node for r in shard.replicas if r.address == leader_address), None)
-        if hint is None or hint == node or self.is_suspect(hint, now):
+        if hint is None or hint == node or (hint not in self.ready and self.is_suspect(hint, now)):
             return False
         self._leaders[shard.group] = hint
         return True
@@ -190,13 +191,14 @@ class Router:
         self._silent.discard(node)
         self._readers.clear()
 
-    def lost(self, node: int, now: float) -> None:
-        """The node's stream broke or hangs: others first for a while, longer with each time."""
+    def lost(self, node: int, now: float, *, gave_no_sign: bool = False) -> None:
+        """The node's stream broke, or it gave no sign of life: others first, unless it welcomes us again."""
         self.ready.discard(node)
         self._silent.discard(node)
         self._readers.clear()
         strikes = self._suspect.get(node, (0.0, 0))[1] + 1
-        pause = min(SUSPECT_S_MAX, SUSPECT_S_MIN * 2.0 ** min(strikes - 1, 10))
+        pause = SUSPECT_S_MAX if gave_no_sign else SUSPECT_S_MIN * 2.0 ** min(strikes - 1, 10)
+        pause = min(SUSPECT_S_MAX, pause)
         self._suspect[node] = (now + pause, strikes)
         for group in [g for g, leader in self._leaders.items() if leader == node]:
             del self._leaders[group]

@@ -5,9 +5,9 @@
     and nothing for PONG_S after that  the connection leads nowhere, or its process is stopped: it is given up
 
 A node that lives is not given up for answers that take long: a shard without a leader says nothing for as
-long as an election takes. One that was slow a moment ago is waited for twice as long as it took then, so a
-node with more work than it can do does not lose its clients on top. A node that does not know the question
-(it says so in its welcome) is given up when answers are missing for HANG_S.
+long as an election takes. One that was slow a moment ago, or to welcome us, is waited for twice as long as
+it took then, so a node that is far away, or has more work than it can do, does not lose its clients. A node
+that does not know the question (it says so in its welcome) is given up when answers are missing for HANG_S.
 
 Invariant: a look that comes late judges nobody: this process slept, and what has come is read first.
 
@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-LOOK_S: Final = 0.05  # between looks
+LOOK_S: Final = 0.04  # between looks
 SILENCE_S: Final = 0.2
-PING_AFTER_S: Final = 0.15
-PONG_S: Final = 0.2
+PING_AFTER_S: Final = 0.12
+PONG_S: Final = 0.16
 PATIENCE_S_MAX: Final = 1.0  # each of the two above, however slow the node was
 HANG_S: Final = 1.0  # twice the longest election timeout of the default configuration, nearly
 SLACK_MAX: Final = 4.0

@@ -156,6 +156,7 @@ class NodeStream:
         self.node = 0  # known once welcomed
         self.ready = False
         self.silence = Silence()
+        self.was_welcomed = False
         self.leads_nowhere = False
         """Given up for its silence: another stream by the same connection would fare no better."""
         self.backlog: list[Call] = []  # wait for the Welcome
@@ -261,6 +262,7 @@ class NodeStream:
         writer: asyncio.Task[None] | None = None
         try:
             rpc = self._rpc = self._open_stream(self.address)
+            self.silence.begins(self._loop.time())
             async with asyncio.timeout(WELCOME_S):
                 await rpc.write(self._hello)
                 first = await rpc.read()
@@ -289,7 +291,8 @@ class NodeStream:
         self.node = welcome.node
         self._window = max(1, welcome.frames_in_flight_max)
         self.silence.can_ping = welcome.answers_pings
-        self.ready = True
+        self.silence.heard(self._loop.time(), answers=True)  # how far away it is
+        self.ready = self.was_welcomed = True
         self._owner.welcomed(self, welcome)
 
     async def _end(self, writer: asyncio.Task[None] | None) -> None:

@@ -86,6 +86,21 @@ def test_a_replica_serves_some_reads_before_the_next_ones_turn():
     assert set(served) == {1, 2, 3}
 
 
+def test_a_node_that_gave_no_sign_of_life_does_not_lead_on_anothers_word():
+    """The others name it until they have elected anew; it leads again once it welcomes us."""
+    made = router()
+    here = shard()
+    made.learn_leader(here.group, 1, 1)
+    made.lost(1, 10.0, gave_no_sign=True)
+
+    assert not made.not_leader(here, 2, here.address_of(1), 10.5)
+    assert made.leader_of(here, 10.5) != 1
+
+    made.welcomed(1)
+    assert made.not_leader(here, 2, here.address_of(1), 10.5)
+    assert made.leader_of(here, 10.5) == 1
+
+
 def test_clients_begin_with_different_replicas():
     """A device that reads twice a day spreads its reads, too: over all clients."""
     begun = [Router(turn) for turn in (0, 64, 128)]

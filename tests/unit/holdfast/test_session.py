@@ -106,6 +106,25 @@ def test_a_hung_leader_is_left_by_itself(answers_pings):
     assert not is_same_channel
 
 
+def test_a_connection_that_leads_nowhere_is_made_anew_while_others_are_asked(monkeypatch):
+    """The node itself may be well: it is welcomed back beside, however long nothing is asked of it."""
+    monkeypatch.setattr("holdfast.router.SUSPECT_S_MAX", 300.0)
+
+    async def run():
+        async with ScriptedCluster(2) as cluster, holdfast.connect(cluster.endpoints) as client:
+            first = cluster.nodes[0]
+            await client.put("k", "1")
+            first.script = lambda _: "silent"
+            first.is_mute = True
+            waiting = asyncio.ensure_future(client.put("k", "2", timeout_s=30))
+            await first.until(lambda: first.pings > 0)
+            first.script, first.is_mute = lambda _: None, False
+            await waiting
+            return len(first.hellos), cluster.groups[0].applied
+
+    assert asyncio.run(run()) == (2, 2)
+
+
 def test_a_node_that_lives_is_not_given_up_for_answers_that_take_long():
     """A shard without a leader says nothing for as long as an election takes; the stream stays."""
 
