@@ -59,7 +59,8 @@ class Part(NamedTuple):
         share: of its time.
         interval: seconds between the beginnings of two faults, on average; less where time is short.
         side_by_side: faults at once.
-        hands: times so many operations in flight; transactions take longer than other operations.
+        hands: times so many operations in flight, where each takes longer or waits out whole outages.
+        pace: times the rate that is asked for: what takes more work is not to fill the machine.
     """
 
     workload: str
@@ -68,6 +69,7 @@ class Part(NamedTuple):
     interval: float = 6.0
     side_by_side: int = 1
     hands: int = 1
+    pace: float = 1.0
 
 
 SCENARIOS: Final[Mapping[str, tuple[Part, ...]]] = {
@@ -75,10 +77,10 @@ SCENARIOS: Final[Mapping[str, tuple[Part, ...]]] = {
         Part("register", PROCESSES, 0.2, 8.0),
         Part("append", NETWORK, 0.2),
         Part("device", DISKS, 0.15),
-        Part("set", POWER, 0.1, 10.0),
+        Part("set", POWER, 0.1, 10.0, hands=2),
         Part("session", PLACEMENT, 0.1),
         Part("watch", ("kill-leader", "isolate-leader", "reset"), 0.1),
-        Part("bank", DAMAGE, 0.15, 8.0, hands=2),
+        Part("bank", DAMAGE, 0.15, 8.0, hands=2, pace=0.6),
     ),
     "quick": (
         Part("register", ("kill-leader", "isolate-leader", "pause-leader"), 0.5),
@@ -105,6 +107,7 @@ def wishes(scenario: str, base: Wish) -> Iterator[tuple[str, Wish]]:
             seconds=seconds,
             side_by_side=part.side_by_side,
             hands=base.hands * part.hands,
+            rate=base.rate * part.pace,
             # About as many faults as fit, so that each has its turn: two seconds is a fault's usual length.
             interval=min(part.interval, max(1.0, (seconds - 7.0) / len(nemeses) - 2.0)),
             seed=base.seed + number,

@@ -106,8 +106,8 @@ def test_a_hung_leader_is_left_by_itself(answers_pings):
     assert not is_same_channel
 
 
-def test_a_connection_that_leads_nowhere_is_made_anew_while_others_are_asked(monkeypatch):
-    """The node itself may be well: it is welcomed back beside, however long nothing is asked of it."""
+def test_a_node_that_was_silent_serves_again_once_it_welcomes_the_client(monkeypatch):
+    """However long it stays suspect: that says where to ask first, not whom to give up."""
     monkeypatch.setattr("holdfast.router.SUSPECT_S_MAX", 300.0)
 
     async def run():
