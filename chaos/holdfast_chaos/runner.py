@@ -42,7 +42,9 @@ RECORD: Final = "record.jsonl"
 VERDICT: Final = "verdict.json"
 NODES: Final = "nodes"
 OVER_S: Final = 90.0
-"""How much longer than planned a run may take, at least, because healing does; else as long again."""
+"""How much longer than planned a run may take, at least, because healing does; else as long again, or ..."""
+OVER_A_FAULT_S: Final = 25.0
+"""... this for each fault: a node whose disk was damaged is given up, joins anew and is moved to."""
 QUIET_S: Final = 3.0
 """Without faults at the end, at least."""
 OURS: Final = ("-m", "holdfast_chaos.node")
@@ -260,7 +262,7 @@ class _Run:
         beside.append(asyncio.ensure_future(self._tell()))
         try:
             async with (
-                asyncio.timeout(self._wish.seconds + max(OVER_S, self._wish.seconds)),
+                asyncio.timeout(self._wish.seconds + self._over_s()),
                 asyncio.TaskGroup() as group,
             ):
                 group.create_task(self._faults())
@@ -271,6 +273,9 @@ class _Run:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    def _over_s(self) -> float:
+        return max(OVER_S, self._wish.seconds, OVER_A_FAULT_S * len(self._plan))
 
     async def _faults(self) -> None:
         await self._carrier.carry_out(self._plan)

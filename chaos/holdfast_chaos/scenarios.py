@@ -58,6 +58,7 @@ class Part(NamedTuple):
     Attributes:
         share: of its time.
         interval: seconds between the beginnings of two faults, on average; less where time is short.
+        interval_min: but not less than this: what takes long to heal.
         side_by_side: faults at once.
         hands: times so many operations in flight, where each takes longer or waits out whole outages.
         pace: times the rate that is asked for: what takes more work is not to fill the machine.
@@ -67,6 +68,7 @@ class Part(NamedTuple):
     nemeses: tuple[str, ...]
     share: float
     interval: float = 6.0
+    interval_min: float = 1.0
     side_by_side: int = 1
     hands: int = 1
     pace: float = 1.0
@@ -80,7 +82,7 @@ SCENARIOS: Final[Mapping[str, tuple[Part, ...]]] = {
         Part("set", POWER, 0.1, 10.0, hands=2),
         Part("session", PLACEMENT, 0.1),
         Part("watch", ("kill-leader", "isolate-leader", "reset"), 0.1),
-        Part("bank", DAMAGE, 0.15, 8.0, hands=2, pace=0.6),
+        Part("bank", DAMAGE, 0.15, 8.0, 5.0, hands=2, pace=0.6),
     ),
     "quick": (
         Part("register", ("kill-leader", "isolate-leader", "pause-leader"), 0.5),
@@ -109,7 +111,7 @@ def wishes(scenario: str, base: Wish) -> Iterator[tuple[str, Wish]]:
             hands=base.hands * part.hands,
             rate=base.rate * part.pace,
             # About as many faults as fit, so that each has its turn: two seconds is a fault's usual length.
-            interval=min(part.interval, max(1.0, (seconds - 7.0) / len(nemeses) - 2.0)),
+            interval=min(part.interval, max(part.interval_min, (seconds - 7.0) / len(nemeses) - 2.0)),
             seed=base.seed + number,
         )
         yield f"{number}-{part.workload}", wish
