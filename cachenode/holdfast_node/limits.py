@@ -54,6 +54,8 @@ SCAN_LOOKS_MAX: Final = 2 * SCAN_ITEMS_MAX
 # ---- streams (a frame over a bound is refused as a whole, the stream lives) ---------------------------
 
 FRAME_BYTES_MAX: Final = 4 * MIB
+# Of one gRPC message: a frame, or a full page of answers, with room. The SDK's channels have the same.
+MESSAGE_BYTES_MAX: Final = 16 * MIB
 FRAME_OPERATIONS_MAX: Final = 4096
 # Deep enough to hide a round trip many times over; beyond it: BUSY.
 FRAMES_IN_FLIGHT_MAX: Final = 64

@@ -45,14 +45,14 @@ from holdfast_node.cache.state import State
 from holdfast_node.config import Config, ConfigError, first_map, peer_address, split_address
 from holdfast_node.http import HttpServer, Page, PortInUseError
 from holdfast_node.identity import DataDirectory, DirectoryRefusedError, shape_of
-from holdfast_node.limits import PEER_PORT_ABOVE
+from holdfast_node.limits import MESSAGE_BYTES_MAX, PEER_PORT_ABOVE
 from holdfast_node.load_figures import LoadFigures
 from holdfast_node.metrics import Metrics, Traffic
 from holdfast_node.node_core import NodeCore
 from holdfast_node.node_facts import Node
 from holdfast_node.rpc import cache_service, convert, joining, placement_service, watch_service
 from holdfast_node.rpc.cache_service import CacheService
-from holdfast_node.rpc.forward import MESSAGE_BYTES_MAX, Forwarder
+from holdfast_node.rpc.forward import Forwarder
 from holdfast_node.rpc.interceptors import Guard
 from holdfast_node.rpc.placement_service import PlacementService
 from holdfast_node.rpc.served import Served

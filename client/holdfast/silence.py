@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 LOOK_S: Final = 0.04  # between looks
+LATE_S: Final = 0.18  # after so long a look comes late
 SILENCE_S: Final = 0.2
 PING_AFTER_S: Final = 0.12
 PONG_S: Final = 0.16
@@ -68,7 +69,7 @@ class Silence:
 
     def look(self, now: float) -> Look:
         """What follows from the silence so far."""
-        if now - self._looked_at > 2 * LOOK_S + SILENCE_S / 2:
+        if now - self._looked_at > LATE_S:
             self.begins(now)
         self._looked_at = now
         unanswered = now - self._answered_at
@@ -85,4 +86,4 @@ class Silence:
         return Look(let_go, gone=f"no sign of life for {now - self._heard_at:.1f} s" if gone else "")
 
     def _patience(self, usual_s: float) -> float:
-        return min(max(usual_s, 2 * self._slowest), max(usual_s, PATIENCE_S_MAX))
+        return max(usual_s, min(2 * self._slowest, PATIENCE_S_MAX))

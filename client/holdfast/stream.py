@@ -5,7 +5,7 @@ ends; the stream ends exactly once, with `Owner.lost`, which receives every call
 many frames are unanswered as the node's Welcome allows; meanwhile calls wait and the next frame is bigger.
 
 The writer wakes one loop turn after the first call was pushed, so calls of one turn share a frame. A node
-that leaves frames unanswered for `HANG_S` is treated like one that closed the connection.
+that owes answers and gives no sign of life (`silence.py`) is treated like one that closed the connection.
 
 Knows nothing of maps, retries or tokens: `session.py` does. Source: design performance, techniques 1, 7.
 """

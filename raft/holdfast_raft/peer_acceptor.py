@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from holdfast_raft import peer_door
-from holdfast_raft.peer_dialer import NewLink
 from holdfast_raft.peer_door import EPOCH_MAX, Door
 from holdfast_raft.peer_greeting import (
     Goodbye,
@@ -24,7 +23,7 @@ from holdfast_raft.peer_greeting import (
     encode_goodbye,
     encode_hello,
 )
-from holdfast_raft.peer_link import Link
+from holdfast_raft.peer_link import Link, NewLink
 from holdfast_raft.peer_stream import PeerStream
 
 log = logging.getLogger(__name__)
@@ -196,9 +195,9 @@ class Acceptor:
         # Before anything that the receiver says when it hears of the connection.
         control.write(answer)
         bulk.write(answer)
-        arrival.carried_by(self._new_link(arrival.hello, control, bulk))
-        assert arrival.link is not None
-        self._stands(arrival.link)
+        link = self._new_link(arrival.hello, control, bulk)
+        arrival.carried_by(link)
+        self._stands(link)
 
 
 def _hello_in(greeting: bytes) -> Hello:

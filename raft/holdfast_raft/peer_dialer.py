@@ -20,12 +20,10 @@ from holdfast_raft.peer_greeting import (
     encode_goodbye,
     encode_hello,
 )
-from holdfast_raft.peer_link import Link
+from holdfast_raft.peer_link import Link, NewLink
 from holdfast_raft.peer_stream import PeerStream
 
 log = logging.getLogger(__name__)
-
-NewLink = Callable[[Hello, PeerStream, PeerStream], Link]
 
 
 class Dialer:

@@ -189,6 +189,10 @@ class Link:
             self._deliver(self.peer, message, size)
 
 
+NewLink = Callable[[Hello, PeerStream, PeerStream], Link]
+"""Makes a link of a peer's hello and its control and bulk streams."""
+
+
 def ending_of(error: Exception | None) -> Ending:
     """What the end of a connection without a word means.
 

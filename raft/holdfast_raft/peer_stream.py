@@ -48,7 +48,7 @@ UNANSWERED_MS: Final = 4000
 
 
 class PeerStream(asyncio.Protocol):
-    """See the module docstring. Two callers: who dialled (`dialled`), and a server for each that connects.
+    """See the module docstring. Made by who dials (`lane`), or by a server that accepts (`accepted`).
 
     Attributes:
         lane: "control" or "bulk"; of one that was accepted, known once its greeting is read.
@@ -109,9 +109,13 @@ class PeerStream(asyncio.Protocol):
     @property
     def is_hung_up(self) -> bool:
         """Whether the other side has ended it, also while nothing is read from it."""
+        if self._is_closed or self._transport.is_closing():
+            return True
+        if not hasattr(select, "POLLRDHUP"):  # only Linux tells; elsewhere it is seen once it is read from
+            return False
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
-        return self._is_closed or self._transport.is_closing() or bool(poll.poll(0))
+        return bool(poll.poll(0))
 
     def close(self, last: bytes = b"") -> None:
         """Ends it, after one more envelope; at once where much waits that the other side does not take."""

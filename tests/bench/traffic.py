@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import holdfast
 from holdfast import Level
+from holdfast.cli.zipf import Zipf
 
-from tests.bench import zipf
 from tests.bench.load import Load
 
 Call = Callable[[int], Awaitable[object]]
@@ -56,7 +56,8 @@ def by_number(client: holdfast.Client, load: Load) -> Call:
 def drawn(load: Load) -> tuple[list[bytes], list[str]]:
     """PLAN keys and kinds of requests, from the seed."""
     if load.zipf:
-        places = zipf.places(load.keys, load.zipf, PLAN, load.seed)
+        law = Zipf(load.keys, load.zipf, random.Random(load.seed))
+        places = [law.place() for _ in range(PLAN)]
     else:
         places = random.Random(load.seed).choices(range(load.keys), k=PLAN)
     rng = random.Random(load.seed + 1)

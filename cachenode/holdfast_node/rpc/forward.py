@@ -16,10 +16,10 @@ from typing import Any
 import grpc
 from holdfast.errors import HoldfastError, Reason
 
+from holdfast_node.limits import MESSAGE_BYTES_MAX
 from holdfast_node.rpc import status
 
 FORWARDED_KEY = "holdfast-forwarded"
-MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),

@@ -8,8 +8,9 @@ import pytest
 from holdfast.cli import dev_layout
 from holdfast.cli.dev_layout import Shape, Wanted
 from holdfast.cli.verbs import FailedError
-from holdfast_chaos.cluster.layout import free_ports
+from holdfast_chaos.cluster.layout import PEERS_ABOVE, free_ports
 from holdfast_node.config import first_map, load
+from holdfast_node.limits import PEER_PORT_ABOVE
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7, 36, 37, 256])
@@ -92,6 +93,11 @@ def test_ports_in_use_are_named_with_what_they_were_for():
         found = dev_layout.ports_in_use(Shape("c", 1, (), port, made=False))
 
     assert found == [f"127.0.0.1:{port + dev_layout.PEER_OFFSET} (peers of node 1)"]
+
+
+def test_everybody_counts_the_peer_port_alike():
+    """The command line and the harness cannot ask the node, so each has the rule written down."""
+    assert dev_layout.PEER_OFFSET == PEERS_ABOVE == PEER_PORT_ABOVE
 
 
 def test_a_folder_serves_one_supervisor_at_a_time(tmp_path):

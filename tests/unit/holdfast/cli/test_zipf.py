@@ -44,3 +44,26 @@ def test_places_are_those_of_the_key_space() -> None:
 
     assert set(seen) <= set(range(1000))
     assert seen.most_common(1)[0][1] > 50 * DRAWS / 1000
+
+
+def drawn(n: int, count: int, seed: int) -> list[int]:
+    law = Zipf(n, 0.99, random.Random(seed))
+    return [law.place() for _ in range(count)]
+
+
+def test_one_seed_draws_one_list() -> None:
+    """A run can be repeated; another seed is another run."""
+    assert drawn(1000, 50, 7) == drawn(1000, 50, 7)
+    assert drawn(1000, 50, 7) != drawn(1000, 50, 8)
+
+
+def test_the_hot_keys_are_the_same_for_every_seed() -> None:
+    """Several generators ask for the same hot keys."""
+    assert len({Counter(drawn(1000, 20_000, seed)).most_common(1)[0][0] for seed in range(4)}) == 1
+
+
+def test_the_hottest_keys_are_not_neighbours() -> None:
+    """A range-sharded store would feel neighbours as one hot shard."""
+    hottest = [place for place, _ in Counter(drawn(100_000, 100_000, 3)).most_common(10)]
+
+    assert max(hottest) - min(hottest) > 10_000
