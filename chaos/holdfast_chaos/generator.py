@@ -105,7 +105,8 @@ class Bank(Generator):
 
     def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
         super().__init__(chance, clients, at_once)
-        self.keys = Rotation(at_once, operations_max=1000, open_max=500, prefix="bank/")
+        # With fewer, most transfers would meet another one on their accounts and be tried again.
+        self.keys = Rotation(3 * at_once, operations_max=1000, open_max=500, prefix="bank/")
 
     def next(self, client: int, part: int) -> Ask:  # noqa: ARG002 - transfers are not told apart
         key = self.keys.take(self.chance, part)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PreviousNotKeptError,
         Reason,
         RefusedError,
+        SomeFailedError,
         UnknownOutcomeError,
     )
     from holdfast.operations import Compare, Step
@@ -80,6 +81,7 @@ __all__ = [
     "Reason",
     "RefusedError",
     "Served",
+    "SomeFailedError",
     "Step",
     "StepResult",
     "TxnResult",

@@ -159,6 +159,8 @@ class BlockingClient:
 
     get = _blocking(Client.get)
     put = _blocking(Client.put)
+    get_many = _blocking(Client.get_many)
+    put_many = _blocking(Client.put_many)
     delete = _blocking(Client.delete)
     compare_and_set = _blocking(Client.compare_and_set)
     increment = _blocking(Client.increment)

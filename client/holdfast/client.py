@@ -18,17 +18,17 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from holdfast import ranges, wire
+from holdfast import many, ranges, wire
 from holdfast.errors import Reason, error
 from holdfast.keys import DEFAULT_NAMESPACE, KEY_BYTES_MAX, NAMESPACE
 from holdfast.operations import (
-    BOUND_MS_MAX,
     SCAN_LIMIT_MAX,
     TXN_OPERATIONS_MAX,
     Compare,
     Step,
     check_int64,
     check_put_conditions,
+    checked_bound,
     checked_timeout,
     invalid,
     key_bytes,
@@ -38,7 +38,7 @@ from holdfast.operations import (
 )
 from holdfast.ranges import Backend
 from holdfast.shardmap import Shard
-from holdfast.stream import WRITE
+from holdfast.stream import WRITE, Answer
 from holdfast.token import BadTokenError
 from holdfast.types import (
     DeleteResult,
@@ -104,9 +104,7 @@ class Client:
             level, bound = self._level(level, bound_ms, or_linearizable)
             kind = wire.get(level, bound, or_linearizable)
         timeout = self.timeout_s if timeout_s is None else checked_timeout(timeout_s)
-        result, served = await self._backend.submit(self.namespace, raw, raw, kind, level, timeout)
-        revision = result.revision
-        return Reading(result.value if revision else None, revision, result.ttl_ms, served)
+        return _reading(await self._backend.submit(self.namespace, raw, raw, kind, level, timeout))
 
     async def put(
         self,
@@ -230,6 +228,60 @@ class Client:
         """
         result = await self._write(key, wire.touch(ttl_in_ms(ttl_ms, ttl, "touch.ttl_ms")), timeout_s)
         return result.revision
+
+    # ---- many keys ----
+
+    async def get_many(
+        self,
+        keys: Iterable[str | bytes],
+        *,
+        level: Level | None = None,
+        bound_ms: int | None = None,
+        or_linearizable: bool = False,
+        timeout_s: float | None = None,
+    ) -> list[Reading]:
+        """Reads keys, each as by `get`; they travel in full frames. Not one state of all of them: see `scan`.
+
+        Returns:
+            Readings in the order of `keys`.
+
+        Raises:
+            SomeFailedError: `.outcomes` has a Reading or a HoldfastError for each key.
+        """
+        raws = [key_bytes(key) for key in keys]
+        level, bound = self._level(level, bound_ms, or_linearizable)
+        asked = [(raw, wire.get(level, bound, or_linearizable)) for raw in raws]
+        return await many.ask(self._backend, self.namespace, asked, level, self._timeout(timeout_s), _reading)
+
+    async def put_many(
+        self,
+        items: Iterable[tuple[str | bytes, str | bytes]],
+        *,
+        ttl_ms: int | None = None,
+        ttl: float | timedelta | None = None,
+        timeout_s: float | None = None,
+    ) -> list[PutResult]:
+        """Writes keys, each as by `put`; they travel in full frames. Not one transaction: see `txn`.
+
+        Args:
+            items: pairs of key and value, as of `dict.items()`; of a key's several values the last stands.
+            ttl_ms: time to live of each; absent: they do not expire.
+            ttl: the same in seconds or as a timedelta.
+            timeout_s: for all of them; absent: the client's.
+
+        Returns:
+            Results in the order of `items`.
+
+        Raises:
+            SomeFailedError: `.outcomes` has a PutResult or a HoldfastError for each item.
+        """
+        lifetime = ttl_in_ms(ttl_ms, ttl, "put.ttl_ms")
+        asked = [
+            (key_bytes(key), wire.unconditional_put(value_bytes(value), lifetime)) for key, value in items
+        ]
+        return await many.ask(
+            self._backend, self.namespace, asked, WRITE, self._timeout(timeout_s), _put_result
+        )
 
     # ---- ranges ----
 
@@ -454,13 +506,17 @@ class Client:
     def _level(self, level: Level | None, bound_ms: int | None, or_linearizable: bool) -> tuple[Level, int]:
         if level is None:
             level = self.level if bound_ms is None else Level.BOUNDED
-        if level is not Level.BOUNDED:
-            if bound_ms is not None or or_linearizable:
-                raise invalid("bound_ms", f"goes with BOUNDED, not with {level.name}")
-            return level, 0
-        if bound_ms is None or not 1 <= bound_ms <= BOUND_MS_MAX:
-            raise invalid("bound_ms", f"1..{BOUND_MS_MAX}, this is {bound_ms}")
-        return level, bound_ms
+        return level, checked_bound(level, bound_ms, or_linearizable)
+
+
+def _reading(answer: Answer) -> Reading:
+    result, served = answer
+    revision = result.revision
+    return Reading(result.value if revision else None, revision, result.ttl_ms, served)
+
+
+def _put_result(answer: Answer) -> PutResult:
+    return PutResult(answer[0].revision)
 
 
 def _value(result: wire.Result) -> bytes | None:

@@ -9,7 +9,8 @@
     │   ├── OutOfSpaceError    the namespace's budget is full and it never evicts
     │   └── (any other reason: RefusedError itself, see .reason)
     ├── UnknownOutcomeError    it may have happened
-    └── PreviousNotKeptError   it did happen, once; the previous value is no longer kept
+    ├── PreviousNotKeptError   it did happen, once; the previous value is no longer kept
+    └── SomeFailedError        of many keys: .outcomes tells each one's
 
 The SDK raises these; the server makes them and `rpc/convert.py` turns them into protobuf. `reason` is
 the number in types.proto, so both sides speak the same words. Make one with `error(...)`, which picks
@@ -147,6 +148,22 @@ class UnknownOutcomeError(HoldfastError):
 
 class PreviousNotKeptError(HoldfastError):
     """It did happen, exactly once; the value it replaced is no longer kept for this retry."""
+
+
+class SomeFailedError(HoldfastError):
+    """Some of many operations failed; reason and message are the first failure's.
+
+    Attributes:
+        outcomes: of every operation in the order asked: its result, or the HoldfastError it failed with.
+        outcome: REFUSED when each of them was, and always of reads; else UNKNOWN: some did or may have
+            happened.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, *, outcome: Outcome, outcomes: tuple[object, ...]
+    ) -> None:
+        super().__init__(reason, message, outcome=outcome)
+        self.outcomes = outcomes
 
 
 _BY_REASON: dict[Reason, type[HoldfastError]] = {

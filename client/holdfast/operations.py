@@ -14,6 +14,7 @@ from typing import Final
 
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.keys import KEY_BYTES_MAX, VALUE_BYTES_MAX, KeyRange
+from holdfast.types import Level
 
 TTL_MS_MIN: Final = 10
 TTL_MS_MAX: Final = 315_360_000_000  # 10 years
@@ -80,6 +81,17 @@ def _bound(bound: str | bytes, field: str) -> bytes:
     if len(raw) > KEY_BYTES_MAX:
         raise invalid(field, f"at most {KEY_BYTES_MAX} bytes, this has {len(raw)}")
     return raw
+
+
+def checked_bound(level: Level, bound_ms: int | None, or_linearizable: bool) -> int:
+    """How old a BOUNDED read's answer may be, within its limits; 0 at other levels, which know no bound."""
+    if level is not Level.BOUNDED:
+        if bound_ms is not None or or_linearizable:
+            raise invalid("bound_ms", f"goes with BOUNDED, not with {level.name}")
+        return 0
+    if bound_ms is None or not 1 <= bound_ms <= BOUND_MS_MAX:
+        raise invalid("bound_ms", f"1..{BOUND_MS_MAX}, this is {bound_ms}")
+    return bound_ms
 
 
 def checked_timeout(timeout_s: float) -> float:

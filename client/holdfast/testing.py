@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
 from typing import Final, NamedTuple
 
 from holdfast import wire
@@ -78,12 +77,12 @@ class FakeBackend:
         timeout_s: float,
         *,
         is_place: bool = False,
-    ) -> Awaitable[Answer]:
+    ) -> asyncio.Future[Answer]:
         """As `Session.submit`."""
         del where, timeout_s, is_place
         operation = wire.OperationMessage.FromString(kind)
         operation.key = key
-        return self._carry_out(namespace, operation, level)
+        return asyncio.ensure_future(self._carry_out(namespace, operation, level))
 
     async def _carry_out(self, namespace: str, operation: wire.OperationMessage, level: int) -> Answer:
         await asyncio.sleep(0)  # like the real one: what was asked together is concurrent

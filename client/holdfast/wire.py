@@ -105,6 +105,11 @@ def plain_put(value: bytes) -> bytes:
     return b"".join((b"\x4a", varint(1 + len(size) + len(value)), b"\x0a", size, value))
 
 
+def unconditional_put(value: bytes, ttl_ms: int) -> bytes:
+    """Operation.put without condition; ttl_ms 0: it does not expire."""
+    return put(value, ttl_ms, None, False, False, False) if ttl_ms else plain_put(value)
+
+
 def put(
     value: bytes,
     ttl_ms: int,

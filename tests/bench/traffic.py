@@ -26,7 +26,7 @@ def by_place(client: holdfast.Client, load: Load) -> Call:
     keys = [load.key(place) for place in range(load.keys)]
 
     async def batch(place: int) -> None:
-        await asyncio.gather(*(client.put(keys[(place + n) % load.keys], value) for n in range(load.batch)))
+        await client.put_many((keys[(place + n) % load.keys], value) for n in range(load.batch))
 
     calls: dict[str, Call] = {
         "put": lambda place: client.put(keys[place], value),

@@ -25,6 +25,7 @@ FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 # file -> why it may be longer.
 LONG_FILES: dict[str, str] = {
+    "client/holdfast/client.py": "every call's signature and docstring, where its users look; no logic",
     "raft/holdfast_raft/group.py": "joins the parts of a replica; the order in which they act is its rule",
     "tests/unit/holdfast_node/test_watch_hub.py": "one rule a test, one place for all rules of watches",
 }

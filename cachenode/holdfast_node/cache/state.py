@@ -141,7 +141,10 @@ class State:
         return len(self._space.deadlines.due(stamp_ms, limits.EXPIRE_KEYS_MAX))
 
     def middle_key(self) -> bytes | None:
-        """A key that parts the bytes into halves, as near as whole buckets do; None: there are too few."""
+        """A key that parts the bytes into halves, as near as whole buckets do, or the keys of the only one.
+
+        None: there are not two keys.
+        """
         half = self.byte_count // 2
         passed, start = 0, b""
         for bucket in self._space.buckets.run():
@@ -149,7 +152,10 @@ class State:
                 return bucket.start
             passed += bucket.bytes
             start = bucket.start
-        return start or None
+        if start:
+            return start
+        keys = next(self._space.buckets.run()).keys()
+        return keys[len(keys) // 2] if len(keys) > 1 else None
 
     def stats(self) -> dict[str, int]:
         """Counts for metrics. The totals are this process's own, not state."""

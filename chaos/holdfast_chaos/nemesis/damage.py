@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast_chaos.cluster.cluster import Cluster
-from holdfast_chaos.cluster.node_process import NodeProcess
+from holdfast_chaos.cluster.node_process import NodeEndedError, NodeProcess
 from holdfast_chaos.nemesis import ballast
 from holdfast_chaos.nemesis.stage import Stage
 
@@ -163,7 +163,10 @@ async def _outcome(cluster: Cluster, node: NodeProcess, had: dict[int, int]) -> 
 
 
 def _is_ready(node: NodeProcess) -> bool:
-    return node.is_running and node.is_ready()
+    try:
+        return node.is_ready()
+    except NodeEndedError:  # it refused while it was asked
+        return False
 
 
 async def replaced(stage: Stage, node: NodeProcess) -> None:

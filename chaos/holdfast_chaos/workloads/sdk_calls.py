@@ -112,10 +112,12 @@ class Calls:
         source, target = f"{ask.key}/{ask.value['from']}", f"{ask.key}/{ask.value['to']}"
         amount = ask.value["amount"]
         for _ in range(ATTEMPTS_MAX):
-            held = {}
-            for key in (source, target):
-                reading = await self._client.get(key, level=holdfast.Level.LINEARIZABLE)
-                held[key] = (BALANCE if reading.value is None else int(reading.value), reading.revision)
+            keys = (source, target)
+            readings = await self._client.get_many(keys, level=holdfast.Level.LINEARIZABLE)
+            held = {
+                key: (BALANCE if reading.value is None else int(reading.value), reading.revision)
+                for key, reading in zip(keys, readings, strict=True)
+            }
             if held[source][0] < amount:
                 raise error(Reason.CONDITION_FAILED, "there is not enough on it")
             result = await self._client.txn(

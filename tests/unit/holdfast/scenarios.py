@@ -39,6 +39,31 @@ async def keeps_an_empty_value(client: Any) -> None:
     assert found.found
 
 
+async def writes_and_reads_many_in_order(client: Any) -> None:
+    keys = [f"many/{n:04d}" for n in range(3000)]
+    made = await client.put_many([(key, key) for key in keys], ttl=3600)
+    found = await client.get_many([*reversed(keys), "nothing"])
+
+    assert [each.value for each in found] == [*(key.encode() for key in reversed(keys)), None]
+    assert [each.revision for each in found] == [*(each.revision for each in reversed(made)), 0]
+    assert 0 < found[0].ttl_ms <= 3_600_000
+    assert await client.put_many({}.items()) == await client.get_many([]) == []
+
+
+async def writes_the_last_of_many_values_of_a_key(client: Any) -> None:
+    await client.put_many(("k", str(n)) for n in range(300))
+
+    assert (await client.get("k")).value == b"299"
+
+
+async def refuses_many_with_one_that_is_wrong_before_any_is_sent(client: Any) -> None:
+    with pytest.raises(InvalidError):
+        await client.put_many([("k", "v"), ("", "v")])
+    with pytest.raises(InvalidError):
+        await client.get_many(["k", "x" * 1025])
+    assert not (await client.get("k")).found
+
+
 async def returns_the_previous_value(client: Any) -> None:
     first = await client.put("k", "1", return_previous=True)
     second = await client.put("k", "2", return_previous=True)
@@ -201,6 +226,9 @@ SCENARIOS = (
     reads_back_what_was_put,
     says_when_there_is_nothing,
     keeps_an_empty_value,
+    writes_and_reads_many_in_order,
+    writes_the_last_of_many_values_of_a_key,
+    refuses_many_with_one_that_is_wrong_before_any_is_sent,
     returns_the_previous_value,
     keeps_conditions,
     compares_and_sets,

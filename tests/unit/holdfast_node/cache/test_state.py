@@ -42,6 +42,22 @@ def test_a_write_too_far_ahead_is_refused() -> None:
     assert (beyond.error, beyond.field) == (Reason.INVALID, "not_after_ms")
 
 
+@pytest.mark.parametrize(("count", "left"), [(0, None), (1, None), (2, 1), (7, 3), (600, None), (5000, None)])
+def test_any_two_keys_can_be_parted(count: int, left: int | None) -> None:
+    """The middle has keys on both sides; few keys, in one bucket, are halved exactly."""
+    state = State()
+    for number in range(count):
+        put(state, b"%06d" % number)
+    middle = state.middle_key()
+    if count < 2:
+        assert middle is None
+        return
+    assert middle is not None
+    before = int(middle)
+    assert 0 < before < count
+    assert left in (None, before)
+
+
 def test_operations_decoded_elsewhere_give_the_same() -> None:
     """What the proposer decoded saves work and changes nothing."""
     data = [operation("put", b"k%d" % i, i + 1, value=b"v" * i) for i in range(5)]
