@@ -264,10 +264,10 @@ class WatchStream:
                 data = await rpc.read()
             if data is EOF:
                 return
-            response = wire.WatchResponse.FromString(data)
-            part = self._parts.get(response.watch)
-            if part is not None:
-                self._owner.take(self, part, response)
+            for response in wire.watch_responses(data):
+                part = self._parts.get(response.watch)
+                if part is not None:
+                    self._owner.take(self, part, response)
 
     async def _end(self, writer: asyncio.Task[None] | None) -> None:
         if self._rpc is not None:

@@ -375,7 +375,7 @@ def watch_start(
     keys_only: bool,
     places: KeyRange | None = None,
 ) -> bytes:
-    """A WatchRequest that starts."""
+    """A WatchRequest that starts; its sender takes packed responses (`watch_responses`)."""
     start = pb.WatchStart(
         namespace=namespace,
         range=_range(keys, places),
@@ -385,12 +385,18 @@ def watch_start(
     )
     if point is not None:
         getattr(start, "from").CopyFrom(pb.WatchPoint(group=point.group, revision=point.revision))
-    return pb.WatchRequest(watch=watch, start=start).SerializeToString()
+    return pb.WatchRequest(watch=watch, start=start, packed=True).SerializeToString()
 
 
 def watch_cancel(watch: int) -> bytes:
     """A WatchRequest that cancels."""
     return pb.WatchRequest(watch=watch, cancel=pb.WatchCancel()).SerializeToString()
+
+
+def watch_responses(data: bytes) -> tuple[WatchResponse, ...]:
+    """The responses that came as one message, in order."""
+    first = WatchResponse.FromString(data)
+    return (first, *first.also)
 
 
 def watch_events(response: WatchResponse) -> list[Event]:

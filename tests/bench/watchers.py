@@ -95,7 +95,8 @@ async def follow(channel: aio.Channel, asked: Asked, watchers: range, seen: Seen
 
     starting = asyncio.create_task(start())
     while (data := await call.read()) is not EOF:
-        seen.take(wire.WatchResponse.FromString(data), asked.count)
+        for response in wire.watch_responses(data):
+            seen.take(response, asked.count)
     await starting
 
 

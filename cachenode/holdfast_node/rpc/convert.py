@@ -443,8 +443,15 @@ def event_bytes(event: Event, with_previous: bool, keys_only: bool) -> bytes:
     ).SerializeToString()
 
 
-def watch_response(watch: int, group: int, part: WatchSlice) -> bytes:
-    """The encoded holdfast.v1.WatchResponse of a slice; its point may be of a group that came before."""
+def watch_message(slices: Sequence[tuple[int, int, WatchSlice]]) -> bytes:
+    """One encoded holdfast.v1.WatchResponse of (watch, group, slice), the later ones in its `also`."""
+    first = _watch_response(*slices[0])
+    first.also.extend([_watch_response(*each).SerializeToString() for each in slices[1:]])
+    return first.SerializeToString()
+
+
+def _watch_response(watch: int, group: int, part: WatchSlice) -> private.RawWatchResponse:
+    """A slice's point may be of a group that came before."""
     point = b""
     if part.revision is not None:
         point = pb.WatchPoint(group=part.group or group, revision=part.revision).SerializeToString()
@@ -453,4 +460,4 @@ def watch_response(watch: int, group: int, part: WatchSlice) -> bytes:
     )
     if part.cancelled is not None:
         response.cancelled = error_message(part.cancelled).SerializeToString()
-    return response.SerializeToString()
+    return response

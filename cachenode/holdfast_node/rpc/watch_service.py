@@ -1,8 +1,9 @@
 """The service holdfast.v1.Watch: many watches on one stream.
 
 Each watch is a subscription at its shard's hub, which hands over slices of encoded events; here they get
-their number and leave in order. What has not left counts against the watcher, so a slow client is told
-BUSY by the hub, with its resume point, and nothing grows.
+their number and leave in order, those that wait together as one message when the client takes that. What has
+not left counts against the watcher, so a slow client is told BUSY by the hub, with its resume point, and
+nothing grows.
 
 Invariant: whatever a client sends, the stream lives; a request that cannot be read is answered with a
 cancelled watch 0. After the client has half-closed, its watches go on until the last is over (grpcurl
@@ -20,6 +21,7 @@ from holdfast.errors import HoldfastError, Reason, error
 from holdfast.keys import DEFAULT_NAMESPACE
 from holdfast.v1 import cache_pb2 as pb
 
+from holdfast_node import limits
 from holdfast_node.rpc import convert
 from holdfast_node.rpc.served import Served
 from holdfast_node.shard import Shard
@@ -30,6 +32,8 @@ SERVICE = "holdfast.v1.Watch"
 WATCHES_PER_STREAM_MAX = 10_000
 # Errors in a row that were answered and not yet taken by the client: beyond it the client is not read.
 ANSWERS_WAITING_MAX = 1000
+# Of slices in one message. One that is larger leaves alone.
+MESSAGE_BYTES = 256 * limits.KIB
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
@@ -70,6 +74,7 @@ class WatchStream:
         self._watches: dict[int, _Watch] = {}
         # What is to leave, in order; a refusal has no watch.
         self._queue: deque[tuple[_Watch | None, int, WatchSlice]] = deque()
+        self._packed = False
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
 
@@ -108,6 +113,7 @@ class WatchStream:
         try:
             request = convert.watch_request_of(data)
             number = request.watch
+            self._packed = self._packed or request.packed
             match request.WhichOneof("act"):
                 case "start":
                     self._start(number, request.start)
@@ -171,20 +177,31 @@ class WatchStream:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._queue:
-                watch, number, part = self._queue.popleft()
-                if watch is None:
-                    await self._context.write(convert.watch_response(number, 0, part))
-                elif self._watches.get(number) is watch:
-                    await self._send(watch, part)
+            while leaving := self._leaving():
+                slices = [
+                    (number, watch.shard.entry.group if watch else 0, part) for watch, number, part in leaving
+                ]
+                await self._context.write(convert.watch_message(slices))
+                for watch, _, part in leaving:
+                    if watch is not None:
+                        self._has_left(watch, part)
                 self._sent.set()
+            self._sent.set()
 
-    async def _send(self, watch: _Watch, part: WatchSlice) -> None:
-        group = watch.shard.entry.group
+    def _leaving(self) -> list[tuple[_Watch | None, int, WatchSlice]]:
+        """Takes what the next message holds from the queue; none: nothing is left."""
+        leaving: list[tuple[_Watch | None, int, WatchSlice]] = []
+        room = MESSAGE_BYTES
+        while self._queue and room > 0 and (self._packed or not leaving):
+            watch, number, part = self._queue.popleft()
+            if watch is None or self._watches.get(number) is watch:
+                leaving.append((watch, number, part))
+                room -= part.size_bytes
+        return leaving
+
+    def _has_left(self, watch: _Watch, part: WatchSlice) -> None:
         if part.cancelled is not None:
             self._served.traffic.failed(part.cancelled.reason)
-        await self._context.write(convert.watch_response(watch.number, group, part))
-        if part.cancelled is not None:
             self._forget(watch)
         elif watch.watcher is not None:
             watch.watcher.taken(part.size_bytes)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1choldfast_node/v1/frame.proto\x12\x10holdfast_node.v1\x1a\x19google/protobuf/any.proto\"\x91\x01\n\x10RawStreamRequest\x12\r\n\x05hello\x18\x01 \x01(\x0c\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x12\n\noperations\x18\x03 \x03(\x0c\x12\r\n\x05token\x18\x04 \x01(\x0c\x12\x16\n\x0e\x61nswered_below\x18\x05 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\x12\x0c\n\x04ping\x18\x07 \x01(\x08\"w\n\x10RawWatchResponse\x12\r\n\x05watch\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x03(\x0c\x12\r\n\x05point\x18\x03 \x01(\x0c\x12\x0f\n\x07started\x18\x04 \x01(\x08\x12\x11\n\tcaught_up\x18\x05 \x01(\x08\x12\x11\n\tcancelled\x18\x06 \x01(\x0c\"Q\n\tRpcStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Anyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1choldfast_node/v1/frame.proto\x12\x10holdfast_node.v1\x1a\x19google/protobuf/any.proto\"\x91\x01\n\x10RawStreamRequest\x12\r\n\x05hello\x18\x01 \x01(\x0c\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x12\n\noperations\x18\x03 \x03(\x0c\x12\r\n\x05token\x18\x04 \x01(\x0c\x12\x16\n\x0e\x61nswered_below\x18\x05 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x06 \x01(\r\x12\x0c\n\x04ping\x18\x07 \x01(\x08\"\x85\x01\n\x10RawWatchResponse\x12\r\n\x05watch\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x03(\x0c\x12\r\n\x05point\x18\x03 \x01(\x0c\x12\x0f\n\x07started\x18\x04 \x01(\x08\x12\x11\n\tcaught_up\x18\x05 \x01(\x08\x12\x11\n\tcancelled\x18\x06 \x01(\x0c\x12\x0c\n\x04\x61lso\x18\x07 \x03(\x0c\"Q\n\tRpcStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Anyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RAWSTREAMREQUEST']._serialized_start=78
   _globals['_RAWSTREAMREQUEST']._serialized_end=223
-  _globals['_RAWWATCHRESPONSE']._serialized_start=225
-  _globals['_RAWWATCHRESPONSE']._serialized_end=344
-  _globals['_RPCSTATUS']._serialized_start=346
-  _globals['_RPCSTATUS']._serialized_end=427
+  _globals['_RAWWATCHRESPONSE']._serialized_start=226
+  _globals['_RAWWATCHRESPONSE']._serialized_end=359
+  _globals['_RPCSTATUS']._serialized_start=361
+  _globals['_RPCSTATUS']._serialized_end=442
 # @@protoc_insertion_point(module_scope)

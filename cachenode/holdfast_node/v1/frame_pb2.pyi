@@ -73,6 +73,7 @@ class RawWatchResponse(_message.Message):
     STARTED_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     watch: _builtins.int
     point: _builtins.bytes
     started: _builtins.bool
@@ -80,6 +81,8 @@ class RawWatchResponse(_message.Message):
     cancelled: _builtins.bytes
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def also(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
     def __init__(
         self,
         *,
@@ -89,10 +92,11 @@ class RawWatchResponse(_message.Message):
         started: _builtins.bool = ...,
         caught_up: _builtins.bool = ...,
         cancelled: _builtins.bytes = ...,
+        also: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "caught_up", b"caught_up", "events", b"events", "point", b"point", "started", b"started", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "cancelled", b"cancelled", "caught_up", b"caught_up", "events", b"events", "point", b"point", "started", b"started", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

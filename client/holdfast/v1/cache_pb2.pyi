@@ -1463,8 +1463,11 @@ class WatchRequest(_message.Message):
     WATCH_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     watch: _builtins.int
     """Chosen by the client, unique on this stream, >= 1."""
+    packed: _builtins.bool
+    """From this request on the client takes several responses as one message: see WatchResponse.also."""
     @_builtins.property
     def start(self) -> Global___WatchStart: ...
     @_builtins.property
@@ -1475,10 +1478,11 @@ class WatchRequest(_message.Message):
         watch: _builtins.int = ...,
         start: Global___WatchStart | None = ...,
         cancel: Global___WatchCancel | None = ...,
+        packed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "cancel", b"cancel", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "cancel", b"cancel", "start", b"start", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "cancel", b"cancel", "packed", b"packed", "start", b"start", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_act: _TypeAlias = _typing.Literal["start", "cancel"]  # noqa: Y015
     _WhichOneofArgType_act: _TypeAlias = _typing.Literal["act", b"act"]  # noqa: Y015
@@ -1581,6 +1585,7 @@ class WatchResponse(_message.Message):
     STARTED_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     watch: _builtins.int
     started: _builtins.bool
     """Set on the first response to a start."""
@@ -1598,6 +1603,12 @@ class WatchResponse(_message.Message):
     def cancelled(self) -> _types_pb2.Error:
         """The watch is over; start again from `point`. COMPACTED, BUSY (too slow), WRONG_SHARD, INVALID ..."""
 
+    @_builtins.property
+    def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchResponse]:
+        """Responses that follow this one, of any watches of the stream, in order; none has `also` of its own.
+        Only sent once the client has said WatchRequest.packed: a message costs more than what is in it.
+        """
+
     def __init__(
         self,
         *,
@@ -1607,10 +1618,11 @@ class WatchResponse(_message.Message):
         started: _builtins.bool = ...,
         caught_up: _builtins.bool = ...,
         cancelled: _types_pb2.Error | None = ...,
+        also: _abc.Iterable[Global___WatchResponse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "point", b"point"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "caught_up", b"caught_up", "events", b"events", "point", b"point", "started", b"started", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "cancelled", b"cancelled", "caught_up", b"caught_up", "events", b"events", "point", b"point", "started", b"started", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

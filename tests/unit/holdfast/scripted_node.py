@@ -238,7 +238,15 @@ class ScriptedNode:
         reading = asyncio.ensure_future(self._read_watch(requests, out))
         try:
             while (response := await out.get()) is not None:
+                over = False
+                while not out.empty() and not over:  # as a real node does: the client has said `packed`
+                    following = out.get_nowait()
+                    over = following is None
+                    if not over:
+                        response.also.append(following)
                 yield response
+                if over:
+                    return
         finally:
             reading.cancel()
             self.watchers = [w for w in self.watchers if w[0] is not out]

@@ -29,6 +29,15 @@ SHARD = Shard(
 )
 
 
+def test_slices_that_leave_together_are_read_one_after_the_other() -> None:
+    """The SDK sees as many responses as there were slices, in their order."""
+    slices = [(watch, 2, WatchSlice([], 9, watch + 10)) for watch in (3, 1, 3)]
+
+    found = wire.watch_responses(convert.watch_message(slices))
+
+    assert [(each.watch, each.point.revision) for each in found] == [(3, 13), (1, 11), (3, 13)]
+
+
 UNITS = Units(1, b"/", hashed=True)
 
 
@@ -298,7 +307,7 @@ def test_a_watch_response_reads_as_the_public_message() -> None:
     event = pb.Event(kind=pb.Event.KIND_PUT, key=b"k", value=b"v", revision=6)
     part = WatchSlice([event.SerializeToString()], 9, 6, started=True, cancelled=error(Reason.BUSY, "slow"))
 
-    found = pb.WatchResponse.FromString(convert.watch_response(3, 2, part))
+    found = pb.WatchResponse.FromString(convert.watch_message([(3, 2, part)]))
 
     assert (found.watch, found.started, found.point, list(found.events)) == (
         3, True, pb.WatchPoint(group=2, revision=6), [event],

@@ -12,6 +12,7 @@ import pytest
 from holdfast.errors import Reason
 from holdfast.v1 import cache_pb2 as pb
 from holdfast.v1.cache_pb2_grpc import CacheStub
+from holdfast_node.rpc import watch_service
 
 from tests.one_node import config_of, led, one_node
 
@@ -36,9 +37,9 @@ async def put(stub: Any, key: str, value: str) -> int:
     return int(response.revision)
 
 
-def start(watch: int, prefix: bytes = b"", **fields: Any) -> bytes:
+def start(watch: int, prefix: bytes = b"", *, packed: bool = False, **fields: Any) -> bytes:
     begin = pb.WatchStart(range=pb.KeyRange(prefix=prefix), **fields)
-    return pb.WatchRequest(watch=watch, start=begin).SerializeToString()
+    return pb.WatchRequest(watch=watch, start=begin, packed=packed).SerializeToString()
 
 
 async def next_with(call: Any, test: Callable[[pb.WatchResponse], bool]) -> pb.WatchResponse:
@@ -66,6 +67,45 @@ def test_changes_of_the_watched_keys_arrive_in_order(tmp_path: Path) -> None:
         assert [(e.kind, e.key) for e in events] == [(1, b"a1"), (2, b"a1")]
         assert events[0].value == b"one"
         assert events[0].revision < events[1].revision
+
+    watching(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_waits_together_leaves_together_if_the_client_takes_it(tmp_path: Path, packed: bool) -> None:
+    """Watches that see one change get it in one message, once the client has said that it reads `also`."""
+
+    async def scenario(call: Any, stub: Any) -> None:
+        for watch in (1, 2, 3):
+            await call.write(start(watch, packed=packed))
+            await next_with(call, lambda r: r.started)
+        await put(stub, "k", "v")
+        messages = [await next_with(call, lambda r: bool(r.events))]
+        while sum(1 + len(message.also) for message in messages) < 3:
+            messages.append(await next_with(call, lambda r: bool(r.events)))
+        found = [each for message in messages for each in (message, *message.also)]
+
+        assert len(messages) == (1 if packed else 3)
+        assert [each.watch for each in found] == [1, 2, 3]
+        assert [each.events[0].key for each in found] == [b"k"] * 3
+
+    watching(tmp_path, scenario)
+
+
+def test_a_message_of_many_slices_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits beyond the bound of a message leaves with the next one."""
+    monkeypatch.setattr(watch_service, "MESSAGE_BYTES", 1500)
+
+    async def scenario(call: Any, stub: Any) -> None:
+        for watch in range(1, 11):
+            await call.write(start(watch, packed=True))
+            await next_with(call, lambda r: r.started)
+        await put(stub, "k", "v" * 400)
+        sizes: list[int] = []
+        while sum(sizes) < 10:
+            sizes.append(1 + len((await next_with(call, lambda r: bool(r.events))).also))
+
+        assert sizes == [3, 3, 3, 1]
 
     watching(tmp_path, scenario)
 
