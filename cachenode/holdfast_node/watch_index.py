@@ -10,6 +10,7 @@ Invariant: `match` gives each watcher of a key exactly once. Knows nothing of ev
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import Counter
 from typing import Generic, TypeVar
 
 from holdfast.keys import KeyRange
@@ -40,6 +41,7 @@ class WatchIndex(Generic[W]):
         self._exact: dict[bytes, dict[W, None]] = {}
         self._prefixes: dict[bytes, dict[W, None]] = {}
         self._lengths: list[int] = []  # of prefixes in use, ordered
+        self._of_length: Counter[int] = Counter()  # how many prefixes in use have it
         self._ranges: dict[KeyRange, dict[W, None]] = {}
         self._blocks: list[_Block] = []
         self.size = 0
@@ -53,8 +55,8 @@ class WatchIndex(Generic[W]):
         if _is_exact(keys):
             self._exact.setdefault(keys.start, {})[watcher] = None
         elif _is_prefix(keys):
-            if keys.start not in self._prefixes and len(keys.start) not in self._lengths:
-                insort(self._lengths, len(keys.start))
+            if keys.start not in self._prefixes:
+                self._count_length(len(keys.start), 1)
             self._prefixes.setdefault(keys.start, {})[watcher] = None
         else:
             if keys not in self._ranges:
@@ -68,7 +70,7 @@ class WatchIndex(Generic[W]):
             _drop(self._exact, keys.start, watcher)
         elif _is_prefix(keys):
             if _drop(self._prefixes, keys.start, watcher):
-                self._lengths = sorted({len(prefix) for prefix in self._prefixes})
+                self._count_length(len(keys.start), -1)
         elif _drop(self._ranges, keys, watcher):
             self._remove_range(keys)
 
@@ -92,6 +94,14 @@ class WatchIndex(Generic[W]):
                     if key in keys:
                         found += self._ranges[keys]
         return found
+
+    def _count_length(self, length: int, by: int) -> None:
+        """A thousand watches may end in one turn, so none of them looks at the others."""
+        self._of_length[length] += by
+        if self._of_length[length] == by:  # the first
+            insort(self._lengths, length)
+        elif not self._of_length[length]:
+            self._lengths.remove(length)
 
     def _add_range(self, keys: KeyRange) -> None:
         if not self._blocks:

@@ -8,7 +8,8 @@ Invariants:
 - Frames are proposed in the order they came; the operations of a frame in theirs, also over entries.
 - A frame is *refused* only if no part of it was proposed; in a frame of several entries each operation
   has its own outcome.
-- The queue is bounded; past it: BUSY.
+- The queue is bounded, in what it holds and in how long one waits in it; past it: BUSY. A frame that would
+  be answered too late would only keep others from being answered in time.
 
 Callback style on the node's loop thread: no asyncio, so the simulator runs the same code. Batching is
 self-clocking, after LogCabin: what comes while the window is full packs into larger entries.
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 QUEUE_BYTES_MAX = 32 * limits.MIB
 QUEUE_OPERATIONS_MAX = 64 * 1024
 RETRY_AFTER_MS = 20
+# Of the time that is left to a frame; the other half is for what follows its proposal.
+WAIT_SHARE = 0.5
 # Keys that small operations fill an entry with. Fewer cost more per operation; more make a client's whole
 # window one entry, and then client, leader and followers wait for each other in turn.
 PACK_KEYS_MAX = 128
@@ -87,15 +90,16 @@ class Write:
     """One frame's writes on their way. What `Shard.write` returns, for the frame's reads to come after."""
 
     __slots__ = (
-        "_owner", "answered_below", "at", "deadline", "done", "op_bytes", "ops", "outcomes", "session",
-        "settled", "size", "under_way", "waiting", "weight",
+        "_owner", "answered_below", "at", "began", "deadline", "done", "op_bytes", "ops", "outcomes",
+        "session", "settled", "size", "under_way", "waiting", "weight",
     )  # fmt: skip
 
     def __init__(
         self, owner: Writes, session: bytes, answered_below: int, op_bytes: Sequence[bytes], ops: list[Op],
-        deadline: float, done: WriteDone,
+        began: float, deadline: float, done: WriteDone,
     ) -> None:  # fmt: skip
         self._owner = owner
+        self.began = began
         self.session = session
         self.answered_below = answered_below
         self.op_bytes = op_bytes
@@ -181,7 +185,8 @@ class Writes:
         done: WriteDone,
     ) -> Write:
         """Queues a frame's writes; `done` may be called before this returns (refusals)."""
-        write = Write(self, session, answered_below, op_bytes, ops, deadline, done)
+        now = self._clock.monotonic()
+        write = Write(self, session, answered_below, op_bytes, ops, now, deadline, done)
         group = self._group
         moved = self._moved()
         if moved is not None:
@@ -194,6 +199,10 @@ class Writes:
         ):
             full = f"{self.queue_operations} operations of {self.queue_bytes} bytes wait in this shard"
             busy = error(Reason.BUSY, full, retry_after_ms=RETRY_AFTER_MS)
+            self._settle(write, busy, group.applied_index)
+        elif self._queue and (waits := now - self._queue[0].began) > WAIT_SHARE * (deadline - now):
+            late = f"{self.queue_operations} operations wait in this shard, the first for {waits:.2f} s"
+            busy = error(Reason.BUSY, late, retry_after_ms=int(1000 * waits))
             self._settle(write, busy, group.applied_index)
         else:
             self._queue.append(write)

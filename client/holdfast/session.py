@@ -183,7 +183,7 @@ class Session:
             return
         if not call.encoded:
             self._encode(call, shard.group)
-        stream.push(call)
+        stream.push(call, now)
 
     def _encode(self, call: Call, group: int) -> None:
         """Fixes the operation's bytes, and with them until when a write may take effect."""

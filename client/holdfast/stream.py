@@ -26,6 +26,7 @@ from holdfast.types import Level, Outcome, Served
 # for all of 256 callers each waits for the other in turn.
 FRAME_OPERATIONS_MAX: Final = 128
 SMALL_FRAMES_IN_FLIGHT: Final = 3
+WAIT_SHARE: Final = 0.5  # of the time that is left to a call; the other half is the node's
 FRAME_BYTES_MAX: Final = 3_670_016  # 3.5 MiB: below the server's 4 MiB with token and heads
 WELCOME_S: Final = 2.0  # to connect and be welcomed; a busy node may need a second
 WRITE: Final = 0  # Call.level of everything that is not a read
@@ -52,6 +53,7 @@ class Call(asyncio.Future[Answer]):
         "level",
         "namespace",
         "node",
+        "pushed",
         "redirects",
         "sequence",
         "stamped",
@@ -88,6 +90,7 @@ class Call(asyncio.Future[Answer]):
         self.encoded = b""  # made once, at the first attempt: retries send the same bytes
         self.frame: list[int] | None = None  # operations left unanswered in its frame; None: not sent
         self.attempts = 0
+        self.pushed = 0.0  # when it began to wait for a frame, at its last attempt
         self.redirects = 0  # hints followed in a row
         self.tried = 0  # bit set of nodes that failed it
         self.node = 0  # asked last
@@ -179,17 +182,34 @@ class NodeStream:
 
     # ---- sending ----
 
-    def push(self, call: Call) -> None:
-        """Sends a call with the next frame. The stream must be ready and the call encoded."""
+    def push(self, call: Call, now: float) -> None:
+        """Sends a call with the next frame. The stream must be ready and the call encoded.
+
+        It fails BUSY when it would have to wait here for too large a part of its time: what is in vain is
+        said at once, and the room is left to calls that will be answered.
+        """
         queue = self._queues.get(call.namespace)
-        if queue is None:
+        call.pushed = now
+        if not queue:
             self._queues[call.namespace] = [call]
             if self._wake is not None and not self._wake.done():
                 self._wake.set_result(None)
         else:
+            waits = now - queue[0].pushed
+            if waits > WAIT_SHARE * (call.deadline - now) and not call.attempts:
+                self._refuse(call, len(queue), waits)
+                return
             queue.append(call)
             if len(queue) == FRAME_OPERATIONS_MAX and self._wake is not None and not self._wake.done():
                 self._wake.set_result(None)
+
+    def _refuse(self, call: Call, count: int, waits: float) -> None:
+        call.home.pop(call.sequence, None)
+        where = f"wait to be sent to node {self.node}, the first for {waits:.2f} s"
+        busy = error(
+            Reason.BUSY, f"{count} operations of this client {where}", retry_after_ms=int(1000 * waits)
+        )
+        call.set_exception(busy)
 
     async def _write_frames(self, rpc: BytesStream) -> None:
         while True:

@@ -3,6 +3,8 @@
 import asyncio
 
 import holdfast
+import pytest
+from holdfast import BusyError, Outcome
 from holdfast.stream import FRAME_BYTES_MAX
 
 from tests.unit.holdfast.scripted_node import ScriptedCluster
@@ -72,7 +74,7 @@ def test_namespaces_do_not_share_a_frame():
                 call = session.submit("default", b"k", b"k", b"\x42\x00", 1, 5.0)
                 stream._queues["default"].remove(call)
                 call.namespace = namespace
-                stream.push(call)
+                stream.push(call, asyncio.get_running_loop().time())
             await cluster.nodes[0].until(lambda: len(cluster.nodes[0].frames) == 3)
             return [frame.namespace for frame in cluster.nodes[0].frames]
 
@@ -96,6 +98,37 @@ def test_a_cancelled_call_is_not_sent():
 
     keys = [op.key for frame in frames_of(1, act) for op in frame.operations]
     assert keys == [b"k", b"stays"]
+
+
+def test_a_call_that_would_wait_too_long_is_refused_at_once():
+    """BUSY for what had to wait half its time behind others; what has more time, and the others, go on."""
+
+    async def run():
+        cluster = ScriptedCluster()
+        cluster.nodes[0].window = 1
+        async with cluster, holdfast.connect(cluster.endpoints) as client:
+            node, stream = cluster.nodes[0], client._backend.links.by_node[1]
+            stream.silence.can_ping = False  # what is held answers no pings
+            node.held = asyncio.Event()
+            sent = asyncio.ensure_future(client.put("k", "v", timeout_s=600))
+            await node.until(lambda: node.frames)
+            waiting = asyncio.ensure_future(client.put("waiting", "v", timeout_s=600))
+            await asyncio.sleep(0)
+            (first,) = stream._queues["default"]
+            first.pushed -= 100  # as if it had waited that long
+            with pytest.raises(BusyError) as caught:
+                await client.put("in vain", "v", timeout_s=199)
+            patient = asyncio.ensure_future(client.put("patient", "v", timeout_s=300))
+            await asyncio.sleep(0)
+            node.held.set()
+            await asyncio.gather(sent, waiting, patient)
+            return caught.value, [op.key for frame in node.frames for op in frame.operations]
+
+    refused, keys = asyncio.run(run())
+    assert keys[-2:] == [b"waiting", b"patient"]
+    assert b"in vain" not in keys
+    assert (refused.outcome, refused.retry_after_ms // 10_000) == (Outcome.REFUSED, 10)
+    assert "1 operations of this client wait to be sent to node 1" in refused.message
 
 
 def test_a_frame_says_how_long_its_calls_may_take():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from holdfast.keys import KeyRange
 from holdfast_node.watch_index import BLOCK_RANGES_MAX, WatchIndex
 from hypothesis import given
@@ -68,3 +70,24 @@ def test_watchers_of_one_range_share_its_place() -> None:
         assert index.match(b"a") == ["second"]
         index.remove(keys, "second")
         assert index.match(b"a") == []
+
+
+class NotLookedThrough(dict[bytes, dict[int, None]]):
+    """A table that answers for a key, and to nobody for all of them."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise AssertionError("every prefix was looked at")
+
+
+def test_a_watch_ends_without_a_look_at_the_others() -> None:
+    """A client that leaves may end ten thousand watches in one turn; prefixes in use stay known by length."""
+    index: WatchIndex[int] = WatchIndex()
+    index._prefixes = NotLookedThrough()
+    for number, prefix in enumerate((b"a", b"b", b"aa")):
+        index.add(KeyRange.of_prefix(prefix), number)
+
+    index.remove(KeyRange.of_prefix(b"a"), 0)
+    assert (index.match(b"b"), index.match(b"aab"), index.match(b"a")) == ([1], [2], [])
+    index.remove(KeyRange.of_prefix(b"b"), 1)
+    assert (index.match(b"b"), index.match(b"aab")) == ([], [2])
+    assert index._lengths == [2]

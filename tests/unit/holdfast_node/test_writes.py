@@ -147,6 +147,20 @@ def test_a_queue_full_of_operations_is_busy_too(monkeypatch: pytest.MonkeyPatch)
     assert replica.write(put(b"c", sequence=3), put(b"d", sequence=4)) == []
 
 
+def test_a_frame_that_would_wait_too_long_is_busy() -> None:
+    """A frame is refused when the first in the queue has waited for half of the time it has left."""
+    replica = Replica1()
+    replica.group.window = 0
+    replica.write(put(b"first"), timeout=60)
+    replica.clock.now += 10
+    impatient = replica.write(put(b"k"), timeout=19)
+    patient = replica.write(put(b"k"), timeout=21)
+
+    assert error_of(impatient).reason is Reason.BUSY
+    assert error_of(impatient).retry_after_ms == 10_000
+    assert patient == []
+
+
 def test_a_follower_refuses_and_says_who_leads() -> None:
     """NOT_LEADER carries the leader's address."""
     replica = Replica1(leading=False)
