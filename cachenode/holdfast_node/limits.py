@@ -61,6 +61,9 @@ FRAME_OPERATIONS_MAX: Final = 4096
 FRAMES_IN_FLIGHT_MAX: Final = 64
 # What all streams of a node may hold unanswered; beyond it: BUSY.
 NODE_IN_FLIGHT_BYTES_MAX: Final = 256 * MIB
+# And how many operations for each second that a frame may take (at least one): about what a node answers in
+# the time, slow machines included, so that what is taken in is answered in time. Beyond it: BUSY, unread.
+NODE_IN_FLIGHT_OPERATIONS_A_SECOND: Final = 16_384
 SESSION_ID_BYTES: Final = 16
 CLIENT_NAME_BYTES_MAX: Final = 128
 TIMEOUT_MS_DEFAULT: Final = 5_000
@@ -149,6 +152,7 @@ assert FRAME_BYTES_MAX >= OPERATION_BYTES_MAX + 64 * KIB, (
     "a frame must hold the largest operation and a token"
 )
 assert FRAME_BYTES_MAX * FRAMES_IN_FLIGHT_MAX <= NODE_IN_FLIGHT_BYTES_MAX, "one stream must fit the node"
+assert NODE_IN_FLIGHT_OPERATIONS_A_SECOND >= 2 * FRAME_OPERATIONS_MAX, "two of the largest frames must fit"
 assert TIMEOUT_MS_DEFAULT <= TIMEOUT_MS_MAX <= NOT_AFTER_AHEAD_MS_MAX, "a deadline must be a valid not_after"
 assert TXN_OPERATIONS_MAX + TXN_COMPARES_MAX <= ENTRY_KEYS_MAX, "a transaction must fit an entry"
 assert TXN_BYTES_MAX <= OPERATION_BYTES_MAX, "a transaction must be an operation"

@@ -59,6 +59,7 @@ METRICS: tuple[Described, ...] = (
     Described("holdfast_streams", "gauge", (), "Open Cache.Stream calls."),
     Described("holdfast_watches", "gauge", (), "Open watches."),
     Described("holdfast_in_flight_bytes", "gauge", (), "Bytes of frames received and not yet answered."),
+    Described("holdfast_in_flight_operations", "gauge", (), "Operations received and not yet answered."),
     Described("holdfast_forwarded", "counter", (), "Unary calls sent on to another node."),
     Described("holdfast_shard_keys", "gauge", ("shard",), "Keys of the shard on this node."),
     Described(
@@ -165,6 +166,7 @@ class Traffic:
         "frame_seconds",
         "frames",
         "in_flight_bytes",
+        "in_flight_operations",
         "loop_stall_seconds",
         "reads",
         "streams",
@@ -181,6 +183,7 @@ class Traffic:
         self.watches = 0
         self.forwarded = 0
         self.in_flight_bytes = 0
+        self.in_flight_operations = 0
         self.errors: dict[int, int] = {}
         self.calls: dict[str, Histogram] = {}
         self.frame_seconds = Histogram()
@@ -254,7 +257,7 @@ class Metrics(Collector):
         for reason, count in sorted(traffic.errors.items()):
             errors.add_metric([Reason(reason).name], count)
         yield errors
-        for name in ("frames", "streams", "watches", "in_flight_bytes", "forwarded"):
+        for name in ("frames", "streams", "watches", "in_flight_bytes", "in_flight_operations", "forwarded"):
             yield _single(f"holdfast_{name}", getattr(traffic, name))
 
     def _histograms(self) -> Iterator[Metric]:

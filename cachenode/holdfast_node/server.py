@@ -45,7 +45,7 @@ from holdfast_node.cache.state import State
 from holdfast_node.config import Config, ConfigError, first_map, peer_address, split_address
 from holdfast_node.http import HttpServer, Page, PortInUseError
 from holdfast_node.identity import DataDirectory, DirectoryRefusedError, shape_of
-from holdfast_node.limits import MESSAGE_BYTES_MAX, PEER_PORT_ABOVE
+from holdfast_node.limits import KIB, MESSAGE_BYTES_MAX, PEER_PORT_ABOVE
 from holdfast_node.load_figures import LoadFigures
 from holdfast_node.metrics import Metrics, Traffic
 from holdfast_node.node_core import NodeCore
@@ -73,6 +73,10 @@ EXIT_DISK_FAILED = 74
 _OPTIONS = (
     # Two processes on one port would each get some of the calls.
     ("grpc.so_reuseport", 0),
+    # What a stream may have sent that is not read yet. gRPC would let it grow to MiBs: what waits there can
+    # not be refused, so an overloaded node would answer nothing but what is too old (speed-log.md).
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 * KIB),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     # A client whose host has gone is noticed, and one that asks whether we live may.

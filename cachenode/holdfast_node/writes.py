@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 QUEUE_BYTES_MAX = 32 * limits.MIB
 QUEUE_OPERATIONS_MAX = 64 * 1024
 RETRY_AFTER_MS = 20
+# Nothing more is proposed while an entry that was is on its way for this long: what waits here can still be
+# refused without effect, what was proposed cannot. Several times what a commit takes, on a far disk too.
+PIPELINE_S = 0.2
 # Of the time that is left to a frame; the other half is for what follows its proposal.
 WAIT_SHARE = 0.5
 # Keys that small operations fill an entry with. Fewer cost more per operation; more make a client's whole
@@ -158,6 +161,7 @@ class Writes:
         self._clock = clock
         self._next_stamp_ms = next_stamp_ms
         self._queue: deque[Write] = deque()
+        self._on_their_way: dict[int, float] = {}  # entries proposed and when, in order
         self.queue_bytes = 0
         self.queue_operations = 0
         self.entries = 0  # proposed since this process began
@@ -220,8 +224,12 @@ class Writes:
             if self._queue and group.leader != self._node:
                 self.refuse_queue()
         elif may_stamp:
-            while self._queue and group.can_propose():
+            while self._queue and group.can_propose() and not self._is_slow():
                 self._propose(self._pack())
+
+    def _is_slow(self) -> bool:
+        first = next(iter(self._on_their_way.values()), None)
+        return first is not None and self._clock.monotonic() - first > PIPELINE_S
 
     def _pack(self) -> _Entry:
         """Takes from the queue what fits one entry: whole frames, or a part of one that is larger."""
@@ -278,13 +286,18 @@ class Writes:
         for part in parts:
             part.write.under_way += 1
         self.entries += 1
+        number = self.entries
+        self._on_their_way[number] = self._clock.monotonic()
         deadline = max(part.write.deadline for part in parts)
         stamp_ms = self._next_stamp_ms()
         data = encode_batch(stamp_ms, entry.runs, self._entry.units)
-        self._group.propose(data, entry.context, deadline, lambda outcome: self._proposed(parts, outcome))
+        self._group.propose(
+            data, entry.context, deadline, lambda outcome: self._proposed(number, parts, outcome)
+        )
 
-    def _proposed(self, parts: list[_Part], outcome: Applied | RaftError) -> None:
+    def _proposed(self, number: int, parts: list[_Part], outcome: Applied | RaftError) -> None:
         """The outcome of an entry, for each frame that has a part in it."""
+        del self._on_their_way[number]
         if isinstance(outcome, RaftError):
             why = from_raft(outcome, self._entry)
             for part in parts:

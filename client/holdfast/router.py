@@ -16,7 +16,7 @@ from typing import Any, Final
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard, ShardMap
 
-READS_IN_A_ROW: Final = 64
+READS_IN_A_ROW: Final = 128
 """A session's, by one replica before the next one's turn: reads of one loop turn travel in few frames."""
 SUSPECT_S_MIN: Final = 0.1
 SUSPECT_S_MAX: Final = 2.0

@@ -26,6 +26,9 @@ from holdfast.types import Level, Outcome, Served
 # for all of 256 callers each waits for the other in turn.
 FRAME_OPERATIONS_MAX: Final = 128
 SMALL_FRAMES_IN_FLIGHT: Final = 3
+# Between small frames while one is under way. A frame costs both sides, and a write's entry three nodes, as
+# much as some fifty operations, whatever is in it: what comes within a few ms had better go together.
+FRAME_PAUSE_S: Final = 0.005
 WAIT_SHARE: Final = 0.5  # of the time that is left to a call; the other half is the node's
 FRAME_BYTES_MAX: Final = 3_670_016  # 3.5 MiB: below the server's 4 MiB with token and heads
 WELCOME_S: Final = 2.0  # to connect and be welcomed; a busy node may need a second
@@ -171,6 +174,8 @@ class NodeStream:
         self._loop = asyncio.get_running_loop()
         self._queues: dict[str, list[Call]] = {}
         self._wake: asyncio.Future[None] | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._packed_at = 0.0
         self._must_ping = False
         self._window = 1
         self._in_flight = 0
@@ -192,16 +197,15 @@ class NodeStream:
         call.pushed = now
         if not queue:
             self._queues[call.namespace] = [call]
-            if self._wake is not None and not self._wake.done():
-                self._wake.set_result(None)
+            self._wake_up()
         else:
             waits = now - queue[0].pushed
             if waits > WAIT_SHARE * (call.deadline - now) and not call.attempts:
                 self._refuse(call, len(queue), waits)
                 return
             queue.append(call)
-            if len(queue) == FRAME_OPERATIONS_MAX and self._wake is not None and not self._wake.done():
-                self._wake.set_result(None)
+            if len(queue) == FRAME_OPERATIONS_MAX:
+                self._wake_up()
 
     def _refuse(self, call: Call, count: int, waits: float) -> None:
         call.home.pop(call.sequence, None)
@@ -216,6 +220,9 @@ class NodeStream:
             while not self._may_write():
                 self._wake = self._loop.create_future()
                 await self._wake
+                if self._pause is not None:
+                    self._pause.cancel()
+                    self._pause = None
             frame = self._pack() if self._queues else b""
             if self._must_ping:
                 self._must_ping = False
@@ -224,19 +231,30 @@ class NodeStream:
                 await rpc.write(frame)
 
     def _may_write(self) -> bool:
-        """Whether a frame should leave now: a full one while the window lasts, a smaller if few are out.
+        """Whether a frame should leave now: a full one while the window lasts; a smaller one if none is
+        under way, or few are and the last one left a moment ago.
 
-        So a loop whose answers come one by one still asks in frames: what comes meanwhile packs.
+        So a loop whose answers come one by one still asks in frames: what comes meanwhile packs. And what is
+        slow to be answered holds up the rest for a moment only.
         """
         if self._must_ping:
             return True
         if not self._queues:
             return False
-        if self._in_flight < min(SMALL_FRAMES_IN_FLIGHT, self._window):
+        if self._in_flight == 0:
             return True
-        return (
-            self._in_flight < self._window and len(next(iter(self._queues.values()))) >= FRAME_OPERATIONS_MAX
-        )
+        if len(next(iter(self._queues.values()))) >= FRAME_OPERATIONS_MAX:
+            return self._in_flight < self._window
+        if self._in_flight >= min(SMALL_FRAMES_IN_FLIGHT, self._window):
+            return False
+        left = self._packed_at + FRAME_PAUSE_S - self._loop.time()
+        if left > 0 and self._pause is None:
+            self._pause = self._loop.call_later(left, self._wake_up)
+        return left <= 0
+
+    def _wake_up(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def _pack(self) -> bytes:
         """Takes the longest-waiting namespace's calls, as many as one frame holds."""
@@ -270,6 +288,7 @@ class NodeStream:
         if self._in_flight == 0:
             self.silence.begins(now)
         self._in_flight += 1
+        self._packed_at = now
         self._arm_check(now)
         token, answered_below = self._owner.frame_facts(with_token)
         timeout_ms = max(1, int(1000 * (deadline - now)))
@@ -317,8 +336,9 @@ class NodeStream:
 
     async def _end(self, writer: asyncio.Task[None] | None) -> None:
         self.ready = False
-        if self._check is not None:
-            self._check.cancel()
+        for timer in (self._check, self._pause):
+            if timer is not None:
+                timer.cancel()
         if self._rpc is not None:
             self._rpc.cancel()
         if writer is not None:
@@ -382,8 +402,8 @@ class NodeStream:
 
     def _frame_done(self) -> None:
         self._in_flight -= 1
-        if self._wake is not None and not self._wake.done() and self._queues:
-            self._wake.set_result(None)
+        if self._queues:
+            self._wake_up()
 
     # ---- hang ----
 
@@ -404,8 +424,7 @@ class NodeStream:
         # A full window is not read on, so a question would wait there behind the frames.
         if look.ping and self._in_flight < self._window:
             self._must_ping = True
-            if self._wake is not None and not self._wake.done():
-                self._wake.set_result(None)
+            self._wake_up()
         if look.let_go:
             self._let_reads_go()
         self._check = self._loop.call_later(LOOK_S, self._look)

@@ -1,29 +1,31 @@
 """More than can be done: goodput, refusals, memory, leaders, and how soon all is well again.
 
-The peak is what a closed loop gets. Then as much, twice and three times as much is asked for, open loop, by
-clients that give up after a second; a few other requests (the probe) tell what somebody else feels before,
-meanwhile and after.
+The peak is what a closed loop of the same clients gets (flood.py). Then as much, twice and three times as
+much is asked for, open loop, by clients that give up after a second; a few other requests, by the SDK (the
+probe), tell what somebody else feels before, meanwhile and after.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import holdfast
 
 from tests.bench import percentiles
 from tests.bench.bench import Bench
-from tests.bench.driving import Run
+from tests.bench.driving import Generator
+from tests.bench.flood import Asked
 from tests.bench.holdfast_side import Holdfast, elections
-from tests.bench.load import KEYS, Load
-from tests.bench.load_curves import MANY, Points
+from tests.bench.load_curves import Points
 from tests.bench.processes import peak_rss_bytes, rss_bytes
 from tests.bench.scale_record import Figures
 
+Said = Mapping[str, Any]
 PROBES_A_SECOND = 50.0
 PATIENCE_S = 1.0
 AFTER_S = 6.0
@@ -83,14 +85,27 @@ def recovered_after(probes: Sequence[Probe], ended: float, normal_ms: float) -> 
 
 def overload(bench: Bench, points: Sequence[float]) -> Points:
     """points: how many times the peak is asked for."""
-    base = Load("put", "", callers=MANY, keys=KEYS, seconds=bench.seconds, warmup=bench.warmup, fill=True)
     for times in points:
         with bench.ours() as side:
-            peak = side.run(base).rate
-            yield times, overloaded(bench, side, replace(base, fill=False), peak, times)
+            flood(side, 0.0, bench.warmup)
+            peak = flood(side, 0.0, bench.seconds)
+            yield times, overloaded(bench, side, peak["good"] / peak["seconds"], times)
 
 
-def overloaded(bench: Bench, side: Holdfast, base: Load, peak: float, times: float) -> Figures:
+def flood(side: Holdfast, rate: float, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> Said:
+    """What flood.py says of one run."""
+    asked = Asked(side.cluster.leader().address, rate, seconds, int(PATIENCE_S * 1000))
+    generator = Generator([sys.executable, "-m", "tests.bench.flood", asked.text()], os.environ)
+    try:
+        generator.expect("warm")
+        generator.go()
+        meanwhile()
+        return generator.expect("measured")
+    finally:
+        generator.close()
+
+
+def overloaded(bench: Bench, side: Holdfast, peak: float, times: float) -> Figures:
     before = asyncio.run(probe(side.endpoints, 2.0))
     normal_ms = max(NORMAL_MS_MIN, NORMAL_FACTOR * p90_ms(before))
     terms = side.terms()
@@ -104,17 +119,14 @@ def overloaded(bench: Bench, side: Holdfast, base: Load, peak: float, times: flo
         ended = time.monotonic() + seconds
         probes.extend(asyncio.run(probe(side.endpoints, seconds + AFTER_S)))
 
-    load = replace(
-        base, kind="mixed", reads=0.0, rate=times * peak, seconds=seconds, warmup=0, timeout_s=PATIENCE_S
-    )
-    run = side.run(load, meanwhile)
+    said = flood(side, times * peak, seconds, meanwhile)
     during = [each for each in probes if each.asked < ended]
     return {
         "peak_rate": peak,
         "asked_rate": times * peak,
-        "goodput": run.operations / max(seconds, run.seconds),
-        "goodput_of_peak": run.operations / max(seconds, run.seconds) / peak,
-        **refusals(run),
+        "goodput": said["good"] / said["seconds"],
+        "goodput_of_peak": said["good"] / said["seconds"] / peak,
+        **refusals(said),
         "rss_mb": max(peak_rss_bytes(node.pid) for node in side.nodes) / 1e6,
         "rss_before_mb": max(rss) / 1e6,
         "leader_changes": elections(terms, side.terms()),
@@ -124,18 +136,16 @@ def overloaded(bench: Bench, side: Holdfast, base: Load, peak: float, times: flo
     }
 
 
-def refusals(run: Run) -> Figures:
-    """How those that failed were told: with a reason, how soon, and how many never knew."""
-    reasons: dict[str, float] = {}
-    for said in run.said:
-        for reason, count in said["reasons"].items():
-            name = f"errors_{reason.replace(' ', '_').lower()}"
-            reasons[name] = reasons.get(name, 0.0) + count
-    refused = [said["refused_ms"] for said in run.said if said["refused_ms"]]
+def refusals(said: Said) -> Figures:
+    """How those that failed were told: with a reason, how soon, and how many were not asked at all."""
+    refused = said["refused_ms"]
     return {
-        **reasons,
-        "errors": run.errors,
-        "dropped_unasked": sum(said["dropped"] for said in run.said),
-        "refused_p50_ms": max((each["p50"] for each in refused), default=0.0),
-        "refused_p99_ms": max((each["p99"] for each in refused), default=0.0),
+        **{f"errors_{reason.lower()}": count for reason, count in said["reasons"].items()},
+        "errors": sum(said["reasons"].values()),
+        "unsent": said["unsent"],
+        "unanswered": said["unanswered"],
+        "took_p50_ms": said["took_ms"].get("p50", 0.0),
+        "took_p99_ms": said["took_ms"].get("p99", 0.0),
+        "refused_p50_ms": refused.get("p50", 0.0),
+        "refused_p99_ms": refused.get("p99", 0.0),
     }

@@ -9,8 +9,8 @@ Invariants:
   lives. An error whose frame cannot be read is a result with sequence 0.
 - A read sees the writes on its key that precede it in its frame: it is asked once they are applied.
 - At most FRAMES_IN_FLIGHT_MAX frames are unanswered; a client that sends more is not read from until one
-  is (every operation ends by its deadline, so that wait ends). What all streams hold is bounded by
-  NODE_IN_FLIGHT_BYTES_MAX; beyond it operations are refused BUSY.
+  is (every operation ends by its deadline, so that wait ends). What all streams hold is bounded, in bytes
+  and in operations; beyond it a frame is refused BUSY, unread, which costs a tenth of answering it.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class CacheStream:
         if raw.ping and self._session:
             self._pong = True
             self._wake.set()
-        refusal = convert.frame_problem(len(data), raw) or self._greet(raw) or self._no_room(len(data))
+        refusal = convert.frame_problem(len(data), raw) or self._greet(raw) or self._no_room(len(data), raw)
         if refusal is not None:
             self._refuse_frame(len(data), raw.operations, refusal)
         elif raw.operations:
@@ -221,19 +221,25 @@ class CacheStream:
             answers_pings=True,
         )
 
-    def _no_room(self, size_bytes: int) -> HoldfastError | None:
-        served = self._served
+    def _no_room(self, size_bytes: int, raw: private.RawStreamRequest) -> HoldfastError | None:
+        served, traffic = self._served, self._served.traffic
         if served.closing:
             return error(Reason.STOPPED, "the node is shutting down")
-        if served.traffic.in_flight_bytes + size_bytes <= limits.NODE_IN_FLIGHT_BYTES_MAX:
+        if traffic.in_flight_bytes + size_bytes > limits.NODE_IN_FLIGHT_BYTES_MAX:
+            held = f"{limits.NODE_IN_FLIGHT_BYTES_MAX} bytes"
+        elif traffic.in_flight_operations + len(raw.operations) > _operations_max(raw.timeout_ms):
+            held = f"{traffic.in_flight_operations} operations"
+        else:
             return None
-        message = f"the node holds {limits.NODE_IN_FLIGHT_BYTES_MAX} bytes of unanswered frames"
+        message = f"the node holds {held} of unanswered frames"
         return error(Reason.BUSY, message, retry_after_ms=BUSY_RETRY_MS)
 
     def _opened(self, size_bytes: int, operations: int) -> Frame:
         frame = Frame(size_bytes, operations, self._served.now())
         self._open.add(frame)
-        self._served.traffic.in_flight_bytes += size_bytes
+        traffic = self._served.traffic
+        traffic.in_flight_bytes += size_bytes
+        traffic.in_flight_operations += operations
         return frame
 
     def _refuse_frame(self, size_bytes: int, operations: Sequence[bytes], problem: HoldfastError) -> None:
@@ -350,6 +356,7 @@ class CacheStream:
                 await self._context.write(response)
                 for frame, count in answered:
                     frame.left -= count
+                    self._served.traffic.in_flight_operations -= count
                     if not frame.left:
                         self._finish(frame)
                 self._fewer.set()
@@ -443,5 +450,13 @@ class CacheStream:
         """The client is gone: what is still under way will be answered to nobody."""
         self._over = True
         self._replies.clear()
-        self._served.traffic.in_flight_bytes -= sum(frame.size_bytes for frame in self._open)
+        traffic = self._served.traffic
+        traffic.in_flight_bytes -= sum(frame.size_bytes for frame in self._open)
+        traffic.in_flight_operations -= sum(frame.left for frame in self._open)
         self._open.clear()
+
+
+def _operations_max(timeout_ms: int) -> int:
+    """How many operations all streams may hold when a frame with that timeout comes."""
+    milliseconds = max(1000, timeout_ms or limits.TIMEOUT_MS_DEFAULT)
+    return limits.NODE_IN_FLIGHT_OPERATIONS_A_SECOND * milliseconds // 1000

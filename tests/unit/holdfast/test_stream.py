@@ -4,7 +4,7 @@ import asyncio
 
 import holdfast
 import pytest
-from holdfast import BusyError, Outcome
+from holdfast import BusyError, Outcome, stream
 from holdfast.stream import FRAME_BYTES_MAX
 
 from tests.unit.holdfast.scripted_node import ScriptedCluster
@@ -38,6 +38,41 @@ def test_a_full_window_makes_bigger_frames():
     assert [len(frame.operations) for frame in frames_of(1, act)] == [1, 6]
 
 
+def frames_under_way(pause_s: float, monkeypatch) -> tuple[list[bytes], list[bytes]]:
+    """Keys that wait in the client while a frame is unanswered, and how many calls each frame had at last."""
+    monkeypatch.setattr(stream, "FRAME_PAUSE_S", pause_s)
+
+    async def run():
+        async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
+            node, line = cluster.nodes[0], client._backend.links.by_node[1]
+            line.silence.can_ping = False  # what is held answers no pings
+            node.held = asyncio.Event()
+            calls = [asyncio.ensure_future(client.put("first", "v"))]
+            await node.until(lambda: node.frames)
+            calls += [asyncio.ensure_future(client.put(key, "v")) for key in ("second", "third")]
+            if pause_s:
+                await asyncio.sleep(0)
+            else:
+                while line._queues:  # noqa: ASYNC110 the stream's own writer takes them
+                    await asyncio.sleep(0)
+            waiting = [call.key for queue in line._queues.values() for call in queue]
+            node.held.set()
+            await asyncio.gather(*calls)
+            return waiting, [len(frame.operations) for frame in node.frames]
+
+    return asyncio.run(run())
+
+
+def test_small_frames_wait_a_moment_for_company(monkeypatch):
+    """While a frame is under way, what comes within the pause waits and leaves as one frame."""
+    assert frames_under_way(600.0, monkeypatch) == ([b"second", b"third"], [1, 2])
+
+
+def test_a_frame_that_is_slow_to_be_answered_holds_up_others_for_a_moment_only(monkeypatch):
+    """After the pause the next frame leaves, whether or not the one before was answered."""
+    assert frames_under_way(0.0, monkeypatch) == ([], [1, 2])
+
+
 def test_a_frame_holds_at_most_128_operations():
     """More than one frame's worth leaves as several, in order."""
 
@@ -69,12 +104,12 @@ def test_namespaces_do_not_share_a_frame():
         async with ScriptedCluster() as cluster, holdfast.connect(cluster.endpoints) as client:
             session = client._backend
             await client.put("k", "v")
-            stream = session.links.by_node[1]
+            line = session.links.by_node[1]
             for namespace in ("default", "other"):
                 call = session.submit("default", b"k", b"k", b"\x42\x00", 1, 5.0)
-                stream._queues["default"].remove(call)
+                line._queues["default"].remove(call)
                 call.namespace = namespace
-                stream.push(call, asyncio.get_running_loop().time())
+                line.push(call, asyncio.get_running_loop().time())
             await cluster.nodes[0].until(lambda: len(cluster.nodes[0].frames) == 3)
             return [frame.namespace for frame in cluster.nodes[0].frames]
 
@@ -107,14 +142,14 @@ def test_a_call_that_would_wait_too_long_is_refused_at_once():
         cluster = ScriptedCluster()
         cluster.nodes[0].window = 1
         async with cluster, holdfast.connect(cluster.endpoints) as client:
-            node, stream = cluster.nodes[0], client._backend.links.by_node[1]
-            stream.silence.can_ping = False  # what is held answers no pings
+            node, line = cluster.nodes[0], client._backend.links.by_node[1]
+            line.silence.can_ping = False  # what is held answers no pings
             node.held = asyncio.Event()
             sent = asyncio.ensure_future(client.put("k", "v", timeout_s=600))
             await node.until(lambda: node.frames)
             waiting = asyncio.ensure_future(client.put("waiting", "v", timeout_s=600))
             await asyncio.sleep(0)
-            (first,) = stream._queues["default"]
+            (first,) = line._queues["default"]
             first.pushed -= 100  # as if it had waited that long
             with pytest.raises(BusyError) as caught:
                 await client.put("in vain", "v", timeout_s=199)
@@ -141,7 +176,7 @@ def test_a_frame_says_how_long_its_calls_may_take():
     assert 60_000 < frame.timeout_ms <= 600_000
 
 
-def test_a_stream_tells_its_state_in_one_line():
+def test_a_linetells_its_state_in_one_line():
     """The repr names node, state, frames and what waits."""
 
     async def run():

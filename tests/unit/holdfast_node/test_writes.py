@@ -122,6 +122,22 @@ def test_frames_wait_while_the_window_is_full() -> None:
     assert proposed(replica) == [[1, 1, 1]]
 
 
+def test_nothing_more_is_proposed_while_an_entry_is_slow() -> None:
+    """What is not proposed can still be refused without effect; once the slow entry is through it goes on."""
+    replica = Replica1()
+    replica.write(put(b"slow"))
+    replica.turn()
+    replica.clock.now += 2 * writes.PIPELINE_S
+    replica.write(put(b"k"))
+    replica.turn()
+    assert proposed(replica) == [[1]]
+    replica.group.committed()
+
+    replica.turn()
+
+    assert proposed(replica) == [[1]]
+
+
 def test_a_full_queue_is_busy_and_harms_nobody_in_it() -> None:
     """Past the queue's bound a frame is refused BUSY with a retry-after; the others go on."""
     replica = Replica1()

@@ -87,6 +87,39 @@ def test_a_ping_is_answered_whatever_else_is_owed(tmp_path: Path) -> None:
     on_stream(tmp_path, scenario, nodes=nodes)
 
 
+def test_a_node_takes_in_what_it_can_answer_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a number of unanswered operations, by the time a frame has, it is refused BUSY at once."""
+    monkeypatch.setattr(limits, "NODE_IN_FLIGHT_OPERATIONS_A_SECOND", 4)
+
+    async def scenario(call: Any, welcome: pb.Welcome) -> None:
+        await stamped(call, welcome)
+        entry = types.TokenEntry(start=b"default\0", end=b"default\1", group=2, index=10**9)
+        ahead = types.Token(cluster_id="test", entries=[entry])  # of a state that will not come
+        waiting = [get(n, b"k", level=2) for n in (1, 2, 3)]
+        await call.write(frame(*waiting, token=ahead, timeout_ms=60_000))
+        await call.write(frame(get(4, b"k"), get(5, b"k"), timeout_ms=1000))
+        found = await results_of(call, 2)
+        assert {n: result.error.reason for n, result in found.items()} == dict.fromkeys((4, 5), Reason.BUSY)
+        await call.write(frame(get(6, b"k"), timeout_ms=1000))
+        assert (await results_of(call, 1))[6].error.reason != Reason.BUSY
+
+    on_stream(tmp_path, scenario)
+
+
+def test_what_was_answered_no_longer_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers make room, those of frames that were refused too."""
+    monkeypatch.setattr(limits, "NODE_IN_FLIGHT_OPERATIONS_A_SECOND", 4)
+
+    async def scenario(call: Any, welcome: pb.Welcome) -> None:
+        await stamped(call, welcome)
+        for count in (4, 5, 4, 5, 4):
+            await call.write(frame(*(get(n + 1, b"k") for n in range(count)), timeout_ms=1000))
+            reasons = {result.error.reason for result in (await results_of(call, count)).values()}
+            assert reasons == ({Reason.BUSY} if count > 4 else {0})
+
+    on_stream(tmp_path, scenario)
+
+
 def test_a_read_sees_the_writes_before_it_in_its_frame(tmp_path: Path) -> None:
     """Writes of one frame on one key apply in order; reads behind them see the last, also by a range."""
 
