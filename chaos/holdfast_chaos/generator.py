@@ -91,7 +91,8 @@ class Set(Generator):
 
     def __init__(self, chance: random.Random, clients: int, at_once: int) -> None:
         super().__init__(chance, clients, at_once)
-        self.keys = Rotation(2 * at_once, operations_max=120, open_max=120, prefix="set/")
+        # With fewer, most additions would meet another one and be tried again.
+        self.keys = Rotation(6 * at_once, operations_max=120, open_max=120, prefix="set/")
 
     def next(self, client: int, part: int) -> Ask:
         key = self.keys.take(self.chance, part)
