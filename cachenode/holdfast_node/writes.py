@@ -298,6 +298,8 @@ class Writes:
     def _proposed(self, number: int, parts: list[_Part], outcome: Applied | RaftError) -> None:
         """The outcome of an entry, for each frame that has a part in it."""
         del self._on_their_way[number]
+        if self._queue:  # it may have waited for this one
+            self._wake()
         if isinstance(outcome, RaftError):
             why = from_raft(outcome, self._entry)
             for part in parts:
