@@ -61,8 +61,9 @@ FRAME_OPERATIONS_MAX: Final = 4096
 FRAMES_IN_FLIGHT_MAX: Final = 64
 # What all streams of a node may hold unanswered; beyond it: BUSY.
 NODE_IN_FLIGHT_BYTES_MAX: Final = 256 * MIB
-# And how many operations for each second that a frame may take (at least one): about what a node answers in
-# the time, slow machines included, so that what is taken in is answered in time. Beyond it: BUSY, unread.
+# And how many operations may be under way for each second that a frame may take (1 to 5): about what a node
+# answers in the time, slow machines included, so that what is taken in is answered in time. Beyond it: BUSY,
+# unread.
 NODE_IN_FLIGHT_OPERATIONS_A_SECOND: Final = 16_384
 SESSION_ID_BYTES: Final = 16
 CLIENT_NAME_BYTES_MAX: Final = 128

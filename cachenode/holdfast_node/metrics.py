@@ -59,7 +59,9 @@ METRICS: tuple[Described, ...] = (
     Described("holdfast_streams", "gauge", (), "Open Cache.Stream calls."),
     Described("holdfast_watches", "gauge", (), "Open watches."),
     Described("holdfast_in_flight_bytes", "gauge", (), "Bytes of frames received and not yet answered."),
-    Described("holdfast_in_flight_operations", "gauge", (), "Operations received and not yet answered."),
+    Described(
+        "holdfast_in_flight_operations", "gauge", (), "Operations taken in whose answers are not there yet."
+    ),
     Described("holdfast_forwarded", "counter", (), "Unary calls sent on to another node."),
     Described("holdfast_shard_keys", "gauge", ("shard",), "Keys of the shard on this node."),
     Described(

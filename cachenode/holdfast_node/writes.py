@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 QUEUE_BYTES_MAX = 32 * limits.MIB
 QUEUE_OPERATIONS_MAX = 64 * 1024
 RETRY_AFTER_MS = 20
+RETRY_AFTER_MS_MAX = 1000
 # Nothing more is proposed while an entry that was is on its way for this long: what waits here can still be
 # refused without effect, what was proposed cannot. Several times what a commit takes, on a far disk too.
 PIPELINE_S = 0.2
@@ -193,6 +194,8 @@ class Writes:
         write = Write(self, session, answered_below, op_bytes, ops, now, deadline, done)
         group = self._group
         moved = self._moved()
+        while self._queue and self._queue[0].settled:  # past its deadline: how long it waits says nothing
+            self._take_first()
         if moved is not None:
             self._settle(write, moved, group.applied_index)
         elif group.stopped or not (group.is_leader or group.leader == self._node):
@@ -206,7 +209,7 @@ class Writes:
             self._settle(write, busy, group.applied_index)
         elif self._queue and (waits := now - self._queue[0].began) > WAIT_SHARE * (deadline - now):
             late = f"{self.queue_operations} operations wait in this shard, the first for {waits:.2f} s"
-            busy = error(Reason.BUSY, late, retry_after_ms=int(1000 * waits))
+            busy = error(Reason.BUSY, late, retry_after_ms=min(RETRY_AFTER_MS_MAX, int(1000 * waits)))
             self._settle(write, busy, group.applied_index)
         else:
             self._queue.append(write)

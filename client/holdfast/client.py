@@ -264,7 +264,7 @@ class Client:
         """Writes keys, each as by `put`; they travel in full frames. Not one transaction: see `txn`.
 
         Args:
-            items: pairs of key and value, as of `dict.items()`; of a key's several values the last stands.
+            items: pairs of key and value, as of `dict.items()`. They take effect in any order.
             ttl_ms: time to live of each; absent: they do not expire.
             ttl: the same in seconds or as a timedelta.
             timeout_s: for all of them; absent: the client's.

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from holdfast.errors import HoldfastError, SomeFailedError
+from holdfast.errors import HoldfastError, Reason, SomeFailedError, error
 from holdfast.ranges import Backend
 from holdfast.stream import WRITE, Answer
 from holdfast.types import Outcome
@@ -35,8 +35,7 @@ async def ask(
     Raises:
         SomeFailedError: not all of them have one.
     """
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + timeout_s
+    deadline = asyncio.get_running_loop().time() + timeout_s
     under_way: deque[asyncio.Future[Answer]] = deque()
     outcomes: list[T | HoldfastError] = []
 
@@ -49,16 +48,32 @@ async def ask(
 
     try:
         for key, kind in asked:
-            left = max(0.0, deadline - clock())
-            under_way.append(backend.submit(namespace, key, key, kind, level, left))
+            under_way.append(_submitted(backend, namespace, key, kind, level, deadline))
             if len(under_way) == AT_ONCE:
                 await end_first()
         while under_way:
             await end_first()
     finally:
         for call in under_way:
-            call.cancel()
+            if not call.cancel() and not call.cancelled():
+                call.exception()  # nobody will ask for it any more
     return _all_good(outcomes, has_effect=level == WRITE)
+
+
+def _submitted(
+    backend: Backend, namespace: str, key: bytes, kind: bytes, level: int, deadline: float
+) -> asyncio.Future[Answer]:
+    """The call, or what has failed already: too late, or the client was closed meanwhile."""
+    loop = asyncio.get_running_loop()
+    left = deadline - loop.time()
+    try:
+        if left <= 0:
+            raise error(Reason.DEADLINE, "not asked: the time for all of them had passed")
+        return backend.submit(namespace, key, key, kind, level, left)
+    except HoldfastError as failure:
+        failed: asyncio.Future[Answer] = loop.create_future()
+        failed.set_exception(failure)
+        return failed
 
 
 def _all_good(outcomes: Sequence[T | HoldfastError], *, has_effect: bool) -> list[T]:

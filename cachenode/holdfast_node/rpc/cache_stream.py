@@ -49,13 +49,16 @@ How = tuple[Any, ...]
 
 
 class Frame:
-    """A frame that is not fully answered."""
+    """A frame that is not fully answered. left: operations whose answers have not left; working: whose
+    answers are not there yet.
+    """
 
-    __slots__ = ("began", "left", "size_bytes")
+    __slots__ = ("began", "left", "size_bytes", "working")
 
     def __init__(self, size_bytes: int, operations: int, began: float) -> None:
         self.size_bytes = size_bytes
         self.left = operations
+        self.working = 0
         self.began = began
 
 
@@ -152,9 +155,9 @@ class CacheStream:
             while self._open or self._opening is not None:
                 await self._one_finished(writer)
         finally:
+            self._abandon()  # first: the wait below may be cancelled too
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
-            self._abandon()
 
     async def _one_finished(self, writer: asyncio.Task[None]) -> None:
         """Waits until a response has left; raises when none will, because the writer has failed."""
@@ -190,7 +193,10 @@ class CacheStream:
             # other units.
             units = served.routing.hashed_by(raw.namespace or DEFAULT_NAMESPACE)
             ops = convert.operations_of(data, raw, units)
-            self._dispatch(raw, ops, self._opened(len(data), len(raw.operations)))
+            frame = self._opened(len(data), len(raw.operations))
+            frame.working = len(raw.operations)
+            served.traffic.in_flight_operations += frame.working
+            self._dispatch(raw, ops, frame)
 
     def _greet(self, raw: private.RawStreamRequest) -> HoldfastError | None:
         if self._session and not raw.hello:
@@ -225,6 +231,8 @@ class CacheStream:
         served, traffic = self._served, self._served.traffic
         if served.closing:
             return error(Reason.STOPPED, "the node is shutting down")
+        if not raw.operations:
+            return None
         if traffic.in_flight_bytes + size_bytes > limits.NODE_IN_FLIGHT_BYTES_MAX:
             held = f"{limits.NODE_IN_FLIGHT_BYTES_MAX} bytes"
         elif traffic.in_flight_operations + len(raw.operations) > _operations_max(raw.timeout_ms):
@@ -237,9 +245,7 @@ class CacheStream:
     def _opened(self, size_bytes: int, operations: int) -> Frame:
         frame = Frame(size_bytes, operations, self._served.now())
         self._open.add(frame)
-        traffic = self._served.traffic
-        traffic.in_flight_bytes += size_bytes
-        traffic.in_flight_operations += operations
+        self._served.traffic.in_flight_bytes += size_bytes
         return frame
 
     def _refuse_frame(self, size_bytes: int, operations: Sequence[bytes], problem: HoldfastError) -> None:
@@ -341,6 +347,9 @@ class CacheStream:
 
     def _queue(self, reply: Reply) -> None:
         if not self._over:
+            answered = min(len(reply.ops), reply.frame.working)  # 0: the frame was refused unread
+            reply.frame.working -= answered
+            self._served.traffic.in_flight_operations -= answered
             self._replies.append(reply)
             self._wake.set()
 
@@ -356,7 +365,6 @@ class CacheStream:
                 await self._context.write(response)
                 for frame, count in answered:
                     frame.left -= count
-                    self._served.traffic.in_flight_operations -= count
                     if not frame.left:
                         self._finish(frame)
                 self._fewer.set()
@@ -452,11 +460,14 @@ class CacheStream:
         self._replies.clear()
         traffic = self._served.traffic
         traffic.in_flight_bytes -= sum(frame.size_bytes for frame in self._open)
-        traffic.in_flight_operations -= sum(frame.left for frame in self._open)
+        traffic.in_flight_operations -= sum(frame.working for frame in self._open)
         self._open.clear()
 
 
 def _operations_max(timeout_ms: int) -> int:
-    """How many operations all streams may hold when a frame with that timeout comes."""
-    milliseconds = max(1000, timeout_ms or limits.TIMEOUT_MS_DEFAULT)
+    """How many operations all streams may have under way when a frame with that timeout comes.
+
+    A long timeout gives no more than the default: it may wait for long, not take the others' room.
+    """
+    milliseconds = max(1000, min(timeout_ms or limits.TIMEOUT_MS_DEFAULT, limits.TIMEOUT_MS_DEFAULT))
     return limits.NODE_IN_FLIGHT_OPERATIONS_A_SECOND * milliseconds // 1000

@@ -34,6 +34,8 @@ WATCHES_PER_STREAM_MAX = 10_000
 ANSWERS_WAITING_MAX = 1000
 # Of slices in one message. One that is larger leaves alone.
 MESSAGE_BYTES = 256 * limits.KIB
+# What a slice counts for at least: the end of a watch has no events, and names who serves its keys now.
+SLICE_BYTES_MIN = 1024
 _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
@@ -196,7 +198,7 @@ class WatchStream:
             watch, number, part = self._queue.popleft()
             if watch is None or self._watches.get(number) is watch:
                 leaving.append((watch, number, part))
-                room -= part.size_bytes
+                room -= max(part.size_bytes, SLICE_BYTES_MIN)
         return leaving
 
     def _has_left(self, watch: _Watch, part: WatchSlice) -> None:

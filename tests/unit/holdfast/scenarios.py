@@ -50,12 +50,6 @@ async def writes_and_reads_many_in_order(client: Any) -> None:
     assert await client.put_many({}.items()) == await client.get_many([]) == []
 
 
-async def writes_the_last_of_many_values_of_a_key(client: Any) -> None:
-    await client.put_many(("k", str(n)) for n in range(300))
-
-    assert (await client.get("k")).value == b"299"
-
-
 async def refuses_many_with_one_that_is_wrong_before_any_is_sent(client: Any) -> None:
     with pytest.raises(InvalidError):
         await client.put_many([("k", "v"), ("", "v")])
@@ -227,7 +221,6 @@ SCENARIOS = (
     says_when_there_is_nothing,
     keeps_an_empty_value,
     writes_and_reads_many_in_order,
-    writes_the_last_of_many_values_of_a_key,
     refuses_many_with_one_that_is_wrong_before_any_is_sent,
     returns_the_previous_value,
     keeps_conditions,

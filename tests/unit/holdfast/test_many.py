@@ -19,8 +19,11 @@ class Slow:
     def __init__(self):
         self.calls: list[asyncio.Future] = []
         self.given_s: list[float] = []
+        self.closed = False
 
     def submit(self, *asked):
+        if self.closed:
+            raise error(Reason.STOPPED, "the client is closed")
         self.given_s.append(asked[-1])
         self.calls.append(asyncio.get_running_loop().create_future())
         return self.calls[-1]
@@ -77,20 +80,46 @@ def test_a_cancelled_caller_leaves_nothing_under_way():
 
 
 def test_all_have_one_deadline():
-    """A call that had to wait for room is given what is left of the time, at last none."""
+    """A call that had to wait for room is given what is left of the time; when none is, it is not asked."""
 
     async def run():
         backend = Slow()
         count = 2 * many.AT_ONCE + 1
         task = asyncio.create_task(many.ask(backend, "default", asked(count), 0, 5.0, put_result))
-        for pause in (2.0, 4.0, 0.0):
+        for pause in (2.0, 4.0):
             await asyncio.sleep(pause)
             for call in [call for call in backend.calls if not call.done()]:
                 backend.answer(call)
-        await task
-        return backend.given_s[0], backend.given_s[many.AT_ONCE], backend.given_s[-1]
+        with pytest.raises(SomeFailedError) as caught:
+            await task
+        return backend.given_s, caught.value
 
-    assert counted_time.run(run()) == pytest.approx((5.0, 3.0, 0.0))
+    given_s, failure = counted_time.run(run())
+    assert (given_s[0], given_s[many.AT_ONCE]) == pytest.approx((5.0, 3.0))
+    assert len(given_s) < 2 * many.AT_ONCE + 1
+    assert (failure.reason, failure.outcomes[-1].outcome) == (Reason.DEADLINE, Outcome.REFUSED)
+    assert len(failure.outcomes) == 2 * many.AT_ONCE + 1
+
+
+def test_a_client_that_is_closed_meanwhile_hides_nothing_that_was_done():
+    """What had succeeded stands among the outcomes; the rest is refused or unknown, each for itself."""
+
+    async def run():
+        backend = Slow()
+        task = asyncio.create_task(many.ask(backend, "default", asked(many.AT_ONCE + 2), 0, 5.0, put_result))
+        await turns()
+        backend.closed = True
+        for call in list(backend.calls):
+            backend.answer(call)
+        with pytest.raises(SomeFailedError) as caught:
+            await task
+        return caught.value
+
+    failure = asyncio.run(run())
+    good = [each for each in failure.outcomes if isinstance(each, PutResult)]
+    assert len(good) == many.AT_ONCE
+    assert [each.reason for each in failure.outcomes[many.AT_ONCE :]] == [Reason.STOPPED] * 2
+    assert failure.outcome is Outcome.UNKNOWN
 
 
 def test_each_failure_is_told_at_its_place():

@@ -106,6 +106,36 @@ def test_a_node_takes_in_what_it_can_answer_in_time(tmp_path: Path, monkeypatch:
     on_stream(tmp_path, scenario)
 
 
+def test_an_answer_that_its_client_does_not_read_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is work: a client that is slow to read holds up its own frames only."""
+    monkeypatch.setattr(limits, "NODE_IN_FLIGHT_OPERATIONS_A_SECOND", 4)
+
+    async def main() -> dict[int, pb.Result]:
+        async with (
+            one_node(config_of(tmp_path)) as channel,
+            opened_stream(channel) as (call, welcome),
+            opened_stream(channel, b"other session 16") as (other, _),
+        ):
+            until = await stamped(call, welcome)
+            await call.write(frame(put(1, b"k", b"x" * 1024 * 1024, until)))
+            await results_of(call, 1)
+            for n in range(2, 32):  # 30 MiB of answers, which nobody reads
+                await call.write(frame(get(n, b"k", level=4)))
+            while True:
+                await other.write(frame(*(get(n, b"k2", level=4) for n in (1, 2, 3, 4))))
+                found = await results_of(other, 4)
+                if Reason.BUSY not in {result.error.reason for result in found.values()}:
+                    return found
+
+    async def within_a_minute() -> dict[int, pb.Result]:
+        async with asyncio.timeout(60):
+            return await main()
+
+    assert len(asyncio.run(within_a_minute())) == 4
+
+
 def test_what_was_answered_no_longer_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers make room, those of frames that were refused too."""
     monkeypatch.setattr(limits, "NODE_IN_FLIGHT_OPERATIONS_A_SECOND", 4)

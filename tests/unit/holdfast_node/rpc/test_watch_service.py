@@ -94,13 +94,13 @@ def test_what_waits_together_leaves_together_if_the_client_takes_it(tmp_path: Pa
 
 def test_a_message_of_many_slices_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits beyond the bound of a message leaves with the next one."""
-    monkeypatch.setattr(watch_service, "MESSAGE_BYTES", 1500)
+    monkeypatch.setattr(watch_service, "MESSAGE_BYTES", 3 * watch_service.SLICE_BYTES_MIN)
 
     async def scenario(call: Any, stub: Any) -> None:
         for watch in range(1, 11):
             await call.write(start(watch, packed=True))
             await next_with(call, lambda r: r.started)
-        await put(stub, "k", "v" * 400)
+        await put(stub, "k", "v")
         sizes: list[int] = []
         while sum(sizes) < 10:
             sizes.append(1 + len((await next_with(call, lambda r: bool(r.events))).also))
