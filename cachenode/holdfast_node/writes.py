@@ -45,7 +45,7 @@ QUEUE_OPERATIONS_MAX = 64 * 1024
 RETRY_AFTER_MS = 20
 RETRY_AFTER_MS_MAX = 1000
 # Nothing more is proposed while an entry that was is on its way for this long: what waits here can still be
-# refused without effect, what was proposed cannot. Several times what a commit takes, on a far disk too.
+# refused without effect, what was proposed cannot. A commit took 2 to 20 ms in the bench.
 PIPELINE_S = 0.2
 # Of the time that is left to a frame; the other half is for what follows its proposal.
 WAIT_SHARE = 0.5

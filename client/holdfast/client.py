@@ -250,7 +250,8 @@ class Client:
         """
         raws = [key_bytes(key) for key in keys]
         level, bound = self._level(level, bound_ms, or_linearizable)
-        asked = [(raw, wire.get(level, bound, or_linearizable)) for raw in raws]
+        kind = wire.get(level, bound, or_linearizable)
+        asked = [(raw, kind) for raw in raws]
         return await many.ask(self._backend, self.namespace, asked, level, self._timeout(timeout_s), _reading)
 
     async def put_many(

@@ -4,9 +4,10 @@
     python -m tests.bench --rows put-256,lget-1   some of them; prints only
     python -m tests.bench --smoke                 all of them for moments: whether it works, not how fast
 
-Three nodes as processes, default configuration, fsync on; etcd (and Redis, for orientation) started and
-stopped by this program, never at the same time. Rounds in turn (ours, theirs, ours, theirs), each on a
-fresh cluster; medians with least and greatest; ratios pair by pair. Load and servers share the cores.
+Three nodes as processes, default configuration but for policies that cut shards, which are paused, fsync on;
+etcd (and Redis, for orientation) started and stopped by this program, never at the same time. Rounds in turn
+(ours, theirs, ours, theirs), each on a fresh cluster; medians with least and greatest; ratios pair by pair.
+Load and servers share the cores.
 """
 
 from __future__ import annotations

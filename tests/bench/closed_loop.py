@@ -24,14 +24,12 @@ class Tally:
 
     def __init__(self) -> None:
         self.samples: array[float] = array("d")
-        self.refused_after: array[float] = array("d")
         self.reasons: Counter[str] = Counter()
         self.late: array[float] = array("d")
         self.dropped = 0
 
-    def failed(self, problem: holdfast.HoldfastError, after: float) -> None:
+    def failed(self, problem: holdfast.HoldfastError) -> None:
         self.reasons[f"{problem.reason.name} {problem.outcome.name}"] += 1
-        self.refused_after.append(after)
 
 
 async def closed_loop(call: Call, callers: int, first: int, keys: int, seconds: float) -> Tally:
@@ -47,7 +45,7 @@ async def closed_loop(call: Call, callers: int, first: int, keys: int, seconds: 
             try:
                 await call(place)
             except holdfast.HoldfastError as problem:
-                tally.failed(problem, clock() - before)
+                tally.failed(problem)
             else:
                 take(clock() - before)
 

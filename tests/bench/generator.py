@@ -106,13 +106,10 @@ def measured(tally: Tally, seconds: float, batch: int, frames: dict[str, int]) -
         "event": "measured",
         "operations": len(tally.samples) * batch,
         "errors": sum(tally.reasons.values()) + tally.dropped,
-        "dropped": tally.dropped,
         "last_error": ", ".join(tally.reasons),
-        "reasons": dict(tally.reasons),
         "seconds": seconds,
         "frames": frames,
         "late_ms": percentiles.summary_ms(sorted(tally.late), LATE_POINTS),
-        "refused_ms": percentiles.summary_ms(sorted(tally.refused_after), LATE_POINTS),
     }
 
 

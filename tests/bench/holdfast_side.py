@@ -1,4 +1,4 @@
-"""Our side: three nodes as processes, default configuration, fsync on.
+"""Our side: three nodes as processes, default configuration but for what is said here, fsync on.
 
 What a row must change of the configuration (a budget that holds its keys, cuts of the key space) is said
 where it is changed, and in the row's notes. Policies that cut and join shards are paused: a row says what a

@@ -46,7 +46,7 @@ async def open_loop(call: NumberedCall, rate: float, seconds: float) -> Tally:
         try:
             await call(number)
         except holdfast.HoldfastError as problem:
-            tally.failed(problem, clock() - due)
+            tally.failed(problem)
         else:
             tally.samples.append(clock() - due)
 

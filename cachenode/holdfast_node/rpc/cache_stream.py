@@ -10,7 +10,7 @@ Invariants:
 - A read sees the writes on its key that precede it in its frame: it is asked once they are applied.
 - At most FRAMES_IN_FLIGHT_MAX frames are unanswered; a client that sends more is not read from until one
   is (every operation ends by its deadline, so that wait ends). What all streams hold is bounded, in bytes
-  and in operations; beyond it a frame is refused BUSY, unread, which costs a tenth of answering it.
+  and in operations; beyond it a frame is refused BUSY, unread.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SERVICE = "holdfast.v1.Watch"
 WATCHES_PER_STREAM_MAX = 10_000
 # Errors in a row that were answered and not yet taken by the client: beyond it the client is not read.
 ANSWERS_WAITING_MAX = 1000
-# Of slices in one message. One that is larger leaves alone.
+# Of slices in one message; the last one may go beyond it.
 MESSAGE_BYTES = 256 * limits.KIB
 # What a slice counts for at least: the end of a watch has no events, and names who serves its keys now.
 SLICE_BYTES_MIN = 1024
