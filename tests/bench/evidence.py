@@ -19,10 +19,11 @@ PLACE = ROOT / "docs" / "evidence"
 METHOD = (
     "Three nodes and the load share the cores, fsync is on, the configuration is the default unless a row"
     " says otherwise, policies that cut shards are paused; 256-byte values, 10 000 keys. Sides run in turn"
-    " (ours, theirs, ours, ...), never at the same time, each round on a fresh cluster after a warm-up. Medians (least..greatest); ratios are"
-    " ours / theirs, pair by pair. Rows against a peer are closed loop; mixed-36k is open loop and counts"
-    " latency from when a request was due. etcd's load comes from one compiled process with up to 16"
-    " connections. Our generators look for cyclic garbage as rarely as nodes do."
+    " (ours, theirs, ours, ...), never at the same time, each round on a fresh cluster after a warm-up."
+    " Medians (least..greatest); ratios are ours / theirs, pair by pair. Rows against a peer are closed"
+    " loop; mixed-36k is open loop and counts latency from when a request was due. etcd's load comes from"
+    " one compiled process with up to 16 connections. Our generators look for cyclic garbage as rarely as"
+    " nodes do."
 )
 
 
