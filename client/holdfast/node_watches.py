@@ -156,7 +156,7 @@ class NodeWatches:
         part.tried |= 1 << part.node
         router, now = self._session.router, self._loop.time()
         shard = router.at(part.watch.namespace, part.keys.start)
-        if shard is None or not router.untried(shard, part.tried):
+        if shard is None or not router.untried(shard, now, part.tried):
             part.tried = 0
         wait = retry.backoff_ms(part.attempts, 0.5)
         if shard is not None and router.is_young(shard, now):

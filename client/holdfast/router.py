@@ -151,20 +151,28 @@ class Router:
             for r in shard.replicas
         )
 
-    def untried(self, shard: Shard, tried: int) -> bool:
-        """Whether some replica has not been asked."""
-        return any(not tried >> replica.node & 1 for replica in shard.replicas)
+    def untried(self, shard: Shard, now: float, tried: int) -> bool:
+        """Whether some replica that is worth asking has not been asked."""
+        return any(not (tried >> r.node & 1 or self._is_away(r.node, now)) for r in shard.replicas)
+
+    def _is_away(self, node: int, now: float) -> bool:
+        """Whether the node failed and has not welcomed us since: who asks it waits for a connection."""
+        return node not in self.ready and self.is_suspect(node, now)
 
     def _next(self, shard: Shard, now: float, tried: int) -> int:
-        """In turn, the best first: untried and ready, untried and not suspect, untried, any."""
+        """In turn, the best first: untried and ready, untried and not suspect, untried, any that answers.
+
+        One that is away comes behind those that were asked: a leader whose process is stopped takes the
+        connection and says nothing for a second, in which the others elect another.
+        """
         self._turn += 1
         nodes = [replica.node for replica in shard.replicas]
         at = self._turn % len(nodes)
         nodes = nodes[at:] + nodes[:at]
 
-        def rank(node: int) -> tuple[bool, bool, bool]:
+        def rank(node: int) -> tuple[bool, bool, bool, bool]:
             doubtful = self.is_suspect(node, now) or node in self._silent
-            return bool(tried >> node & 1), doubtful, node not in self.ready
+            return self._is_away(node, now), bool(tried >> node & 1), doubtful, node not in self.ready
 
         return min(nodes, key=rank)
 

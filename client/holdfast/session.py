@@ -323,7 +323,7 @@ class Session:
             failure.outcome,
             failure.retry_after_ms,
             hinted=hinted,
-            untried=shard is not None and self.router.untried(shard, call.tried),
+            untried=shard is not None and self.router.untried(shard, now, call.tried),
             young=shard is not None and self.router.is_young(shard, now),
             # It names the targets when it is no overload but a merge that is not decided yet.
             merging=failure.reason is Reason.BUSY and bool(failure.shards),

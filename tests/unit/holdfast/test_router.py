@@ -117,8 +117,8 @@ def test_a_read_that_failed_goes_to_an_untried_replica():
     made = router()
 
     assert {made.reader_of(shard(), 0.0, tried=1 << 1 | 1 << 2) for _ in range(4)} == {3}
-    assert not made.untried(shard(), 0b1110)
-    assert made.untried(shard(), 0b0110)
+    assert not made.untried(shard(), 0.0, 0b1110)
+    assert made.untried(shard(), 0.0, 0b0110)
 
 
 def test_a_failed_node_is_the_last_choice_for_a_while_and_longer_each_time():
@@ -220,3 +220,24 @@ def test_what_is_known_of_groups_that_ended_is_forgotten():
         made.learn_shards([shard(group)], 0.0)
 
     assert len(made._leaders) == len(made._young_until) == 1
+
+
+def test_nobody_waits_for_a_node_that_gave_no_sign_of_life_while_others_answer():
+    """A stopped process takes the connection and says nothing: what waits there misses the election."""
+    made, here = router(), shard()
+    made.lost(1, 0.0, gave_no_sign=True)
+
+    assert {made.leader_of(here, 0.1, tried=1 << 2 | 1 << 3) for _ in range(6)} == {2, 3}
+    assert not made.untried(here, 0.1, 1 << 2 | 1 << 3)
+    assert made.untried(here, 0.1, 1 << 2)
+
+
+def test_a_node_that_welcomes_us_again_is_asked_again():
+    """However it failed before; and when its time is over, it is worth a try."""
+    made, here = router(), shard()
+    made.lost(1, 0.0, gave_no_sign=True)
+    assert made.leader_of(here, SUSPECT_S_MAX, tried=1 << 2 | 1 << 3) == 1
+
+    made.welcomed(1)
+    assert made.leader_of(here, 0.1, tried=1 << 2 | 1 << 3) == 1
+    assert made.untried(here, 0.1, 1 << 2 | 1 << 3)
