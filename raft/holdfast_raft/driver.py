@@ -356,7 +356,7 @@ class Driver:
             self._tick(now)
         self._run_groups()
         self._copies.turn()
-        for peer, confirm in self.barriers.start(now).items():
+        for peer, confirm in self.barriers.questions(now, self._transport.is_connected):
             self._post(peer, confirm, 0)
         self._begin_sync(now)
         self._transport.flush()
@@ -417,7 +417,7 @@ class Driver:
 
     def _arm(self) -> None:
         """Sets the one timer to whatever comes first."""
-        due = min(self._next_tick, self._mark_at)
+        due = min(self._next_tick, self._mark_at, self.barriers.look_at)
         if self._timers and self._timers[0][0] < due:
             due = self._timers[0][0]
         if self._marked or self.barriers.has_waiting:
