@@ -82,7 +82,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("log_format", str, "text", "Form of a log line.", choices=("text", "json")),
     Setting("raft.election_min_ms", int, 300, "Least silence before a follower campaigns.", 50, 60_000),
     Setting("raft.election_max_ms", int, 600, "Most silence before a follower campaigns.", 100, 120_000),
-    Setting("raft.heartbeat_ms", int, 50, "Between heartbeats; <= election_min_ms / 3.", 5, 20_000),
+    Setting("raft.heartbeat_ms", int, 75, "Between heartbeats; <= election_min_ms / 3.", 5, 20_000),
     # A record may take a quarter of a segment, and the largest entry is a little above 1 MiB.
     Setting("wal.segment_bytes", int, 64 * MIB, "Size of a WAL segment.", 8 * MIB, 1024 * MIB),
     Setting(

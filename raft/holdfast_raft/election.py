@@ -30,7 +30,7 @@ class Timing(NamedTuple):
 
     timeout_min: float = 0.3
     timeout_max: float = 0.6
-    heartbeat: float = 0.05
+    heartbeat: float = 0.075
     lost_leader_jitter: float = 0.03
 
 
