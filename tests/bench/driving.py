@@ -135,7 +135,8 @@ def ours(load: Load, generators: int) -> list[Load]:
 
 def command(load: Load) -> list[str]:
     """How a generator of ours is started."""
-    return [sys.executable, "-m", "tests.bench.generator", load.text()]
+    module = "gateway" if load.kind == "gateway" else "generator"
+    return [sys.executable, "-m", f"tests.bench.{module}", load.text()]
 
 
 @contextmanager

@@ -22,14 +22,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import uvloop
-from grpc import aio
 from holdfast import wire
-from holdfast.channels import EOF, OPTIONS
 from holdfast.errors import Reason
 from holdfast.keys import DEFAULT_NAMESPACE
 from holdfast.stream import FRAME_OPERATIONS_MAX
 
 from tests.bench import percentiles
+from tests.bench.frame_stream import FrameStream
 from tests.bench.generator import say, settle, told_to_go
 from tests.bench.load import KEYS, STRIDE, VALUE_BYTES
 
@@ -67,11 +66,10 @@ class Answered:
 class Stream:
     """One client's stream: its frames, and what they were answered."""
 
-    def __init__(self, channel: aio.Channel, asked: Asked, answered: Answered) -> None:
-        self._call: Any = channel.stream_stream(wire.STREAM)()
+    def __init__(self, asked: Asked, answered: Answered) -> None:
+        self.frames = FrameStream(asked.address, self._take)
         self._asked = asked
         self._answered = answered
-        self._frames: asyncio.Queue[bytes] = asyncio.Queue()
         self._due: list[float] = []  # of each frame
         self._left: list[int] = []  # of each frame: what is not answered yet
         self._oldest = 0  # frame that is not answered
@@ -81,13 +79,9 @@ class Stream:
         self.unsent = 0
         self.finished = asyncio.Event()
 
-    async def begin(self) -> None:
-        await self._call.write(wire.hello(os.urandom(16), "flood"))
-        assert wire.StreamResponse.FromString(await self._call.read()).welcome.node
-
     def ask(self, due: float) -> None:
-        """One frame, to leave when HTTP/2 takes it."""
-        if self._frames.qsize() >= UNSENT_FRAMES_MAX:
+        """One frame."""
+        if self.frames.unsent_frames >= UNSENT_FRAMES_MAX:
             self.unsent += FRAME_OPERATIONS_MAX
             return
         first = len(self._due) * FRAME_OPERATIONS_MAX + 1
@@ -99,43 +93,32 @@ class Stream:
             self._place = (self._place + STRIDE) % KEYS
             parts.append(wire.operation(sequence, b"device/%012d" % self._place, not_after, self._kind))
         answered_below = self._oldest * FRAME_OPERATIONS_MAX + 1
-        self._frames.put_nowait(
-            wire.frame(DEFAULT_NAMESPACE, parts, b"", answered_below, self._asked.timeout_ms)
-        )
+        self.frames.send(wire.frame(DEFAULT_NAMESPACE, parts, b"", answered_below, self._asked.timeout_ms))
         self.in_flight += FRAME_OPERATIONS_MAX
 
-    async def write(self) -> None:
-        while True:
-            await self._call.write(await self._frames.get())
-
-    async def read(self) -> None:
-        clock, answered = time.perf_counter, self._answered
-        while (data := await self._call.read()) is not EOF:
-            now = clock()
-            for answers in wire.StreamResponse.FromString(data).answers:
-                results = answers.results
-                frame = (results[0].sequence - 1) // FRAME_OPERATIONS_MAX
-                after = now - self._due[frame]
-                self._left[frame] -= len(results)
-                failed = [result.error.reason for result in results if result.HasField("error")]
-                answered.good += len(results) - len(failed)
-                answered.reasons.update(Reason(reason).name for reason in failed)
-                (answered.refused_after if failed else answered.took).append(after)
-                self.in_flight -= len(results)
-            while self._oldest < len(self._left) and not self._left[self._oldest]:
-                self._oldest += 1
-            self.finished.set()
+    def _take(self, answers: Any, now: float) -> None:
+        answered, results = self._answered, answers.results
+        frame = (results[0].sequence - 1) // FRAME_OPERATIONS_MAX
+        after = now - self._due[frame]
+        self._left[frame] -= len(results)
+        failed = [result.error.reason for result in results if result.HasField("error")]
+        answered.good += len(results) - len(failed)
+        answered.reasons.update(Reason(reason).name for reason in failed)
+        (answered.refused_after if failed else answered.took).append(after)
+        self.in_flight -= len(results)
+        while self._oldest < len(self._left) and not self._left[self._oldest]:
+            self._oldest += 1
+        self.finished.set()
 
 
 async def run(asked: Asked) -> None:
     answered = Answered()
     async with asyncio.TaskGroup() as tasks:
-        channels = [aio.insecure_channel(asked.address, options=OPTIONS) for _ in range(STREAMS)]
-        streams = [Stream(channel, asked, answered) for channel in channels]
+        streams = [Stream(asked, answered) for _ in range(STREAMS)]
         working = []
         for stream in streams:
-            await stream.begin()
-            working += [tasks.create_task(stream.write()), tasks.create_task(stream.read())]
+            assert (await stream.frames.begin(os.urandom(16), "flood")).node
+            working += [tasks.create_task(stream.frames.write()), tasks.create_task(stream.frames.read())]
         settle()
         say({"event": "warm"})
         await told_to_go()
@@ -157,8 +140,8 @@ async def run(asked: Asked) -> None:
         )
         for task in working:
             task.cancel()
-        for channel in channels:
-            await channel.close()
+        for stream in streams:
+            await stream.frames.close()
 
 
 async def open_loop(streams: list[Stream], asked: Asked) -> None:

@@ -18,7 +18,8 @@ TIMEOUT_S = 5.0
 class Load:
     """One generator's work.
 
-    kind: put, lget, sget, batch (put_many of `batch` pairs), mixed (reads and writes), echo.
+    kind: put, lget, sget, batch (put_many of `batch` pairs), mixed (reads and writes), echo; gateway: mixed,
+        by gateway.py instead of the SDK.
     rate: requests a second of an open loop; 0: closed loop of `callers`.
     first: number of its first caller, so that generators do not ask for the same places in step.
     """

@@ -116,13 +116,14 @@ def snapshot_stall(bench: Bench, side: Holdfast, load: Load) -> RowResult:
     taken = sum(after[node] > before[node] for node in after)
     # Looked at from the first look on: before that, the warm-up and the generator's start.
     whole = [stalls.Span(seen[0][0][0], time.monotonic())]
-    inside, outside = [], []
+    inside, outside, own = [], [], []
     for node, moments in zip(side.nodes, seen, strict=True):
         noted = stalls.within(stalls.parsed((node.config.parent / "stalls").read_text()), whole)
         during = stalls.within(noted, stalls.joined(moments, SLACK_S))
         inside.append(stalls.longest_ms(during))
         outside.append(stalls.longest_ms(set(noted) - set(during)))
-    return stall_result(run, inside, outside, taken, seconds)
+        own.append(stalls.longest_own_ms(during))
+    return stall_result(run, inside, outside, own, taken, seconds)
 
 
 def loads_of_stall(load: Load) -> list[Load]:
@@ -143,7 +144,7 @@ def drive_all(side: Holdfast, loads: list[Load], meanwhile: Callable[[], None]) 
 
 
 def stall_result(
-    run: Run, inside: list[float], outside: list[float], taken: int, seconds: float
+    run: Run, inside: list[float], outside: list[float], own: list[float], taken: int, seconds: float
 ) -> RowResult:
     return RowResult(
         STALL,
@@ -151,6 +152,7 @@ def stall_result(
             measure(STALL, "longest stall", "ms", [max(inside)]),
             measure(STALL, "longest stall of each node", "ms", inside),
             measure(STALL, "longest of each node without a snapshot", "ms", outside),
+            measure(STALL, "longest of each node, less its waits for a core", "ms", own),
         ],
         cpu=run.cpu_us,
         latency={"from when it was due": run.points},
@@ -159,6 +161,6 @@ def stall_result(
             f"and {FILLER_RATE:g} puts/s of {FILLER_BYTES:,} bytes, so that snapshots are due",
             f"{taken} of {len(inside)} nodes finished a snapshot meanwhile",
         ],
-        details={"during_ms": inside, "without_ms": outside, "snapshots": taken},
+        details={"during_ms": inside, "without_ms": outside, "own_ms": own, "snapshots": taken},
         skipped="" if taken else "no snapshot was taken in the time",
     )

@@ -4,7 +4,9 @@ The node's own metric looks every 50 ms, which costs nothing and sees only stall
 a look; for the longest stall one must look more often. The node is otherwise as it is always started.
 
 Appends a line to the file `stalls` beside the data directory for each look that came `TOLD_MIN_S` late or
-more: when (CLOCK_MONOTONIC, as every process on this machine reads it) and by how much, seconds.
+more: when (CLOCK_MONOTONIC, as every process on this machine reads it) and by how much, and of that how long
+the loop's thread ran and how long it could have run but got no core (the kernel's schedstat), seconds. The
+rest it waited for something: a lock of the interpreter, a disk.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
 import uvloop
 from holdfast_node import logs
-from holdfast_node.__main__ import _settled
+from holdfast_node.__main__ import _give_large_blocks_back, _settled
 from holdfast_node.config import load
 from holdfast_node.server import run
 
@@ -27,19 +30,29 @@ TOLD_MIN_S = 0.003  # timers are good to a millisecond, and a busy machine adds 
 
 async def look(place: Path) -> None:
     """Never ends by itself."""
+    statistics = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
     with place.open("a", buffering=1) as told:
         while True:
+            ran, waited = scheduled(statistics)
             before = time.monotonic()
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
             if now - before - LOOK_S >= TOLD_MIN_S:
-                told.write(f"{now} {now - before - LOOK_S}\n")
+                ran_since, waited_since = scheduled(statistics)
+                told.write(f"{now} {now - before - LOOK_S} {ran_since - ran} {waited_since - waited}\n")
+
+
+def scheduled(statistics: int) -> tuple[float, float]:
+    """Seconds this thread has run, and has waited for a core."""
+    ran_ns, waited_ns, _ = os.pread(statistics, 64, 0).split()
+    return int(ran_ns) / 1e9, int(waited_ns) / 1e9
 
 
 async def probed() -> None:
     config_file = Path(sys.argv[sys.argv.index("--config") + 1])
     config = load(config_file, os.environ, {"init": True} if "--init" in sys.argv else {})
     logs.set_up(config.log_level, config.log_format)
+    _give_large_blocks_back()
     looking = asyncio.get_running_loop().create_task(look(config.data_dir.with_name("stalls")))
     try:
         await run(config, ready=_settled)

@@ -7,14 +7,21 @@ from typing import NamedTuple
 
 
 class Stall(NamedTuple):
-    """The loop did not run for `seconds` until `ended`."""
+    """The loop did not look for `seconds` until `ended`: it ran, had no core, or waited for a lock."""
 
     ended: float
     seconds: float
+    ran: float = 0.0
+    without_core: float = 0.0
 
     @property
     def began(self) -> float:
         return self.ended - self.seconds
+
+    @property
+    def own(self) -> float:
+        """What would have been on a core of its own, seconds."""
+        return max(0.0, self.seconds - self.without_core)
 
 
 class Span(NamedTuple):
@@ -29,8 +36,8 @@ def parsed(text: str) -> list[Stall]:
     made = []
     for line in text.splitlines(keepends=True):
         words = line.split()
-        if line.endswith("\n") and len(words) == 2:
-            made.append(Stall(float(words[0]), float(words[1])))
+        if line.endswith("\n") and len(words) == 4:
+            made.append(Stall(*map(float, words)))
     return made
 
 
@@ -42,6 +49,11 @@ def within(stalls: Iterable[Stall], spans: Sequence[Span]) -> list[Stall]:
 def longest_ms(stalls: Iterable[Stall]) -> float:
     """The longest; 0 when none was noted."""
     return max((stall.seconds for stall in stalls), default=0.0) * 1e3
+
+
+def longest_own_ms(stalls: Iterable[Stall]) -> float:
+    """The longest there would have been had the loop's thread always had a core."""
+    return max((stall.own for stall in stalls), default=0.0) * 1e3
 
 
 def joined(moments: Sequence[tuple[float, bool]], slack: float) -> list[Span]:

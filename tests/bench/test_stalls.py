@@ -8,7 +8,7 @@ from tests.bench.stalls import Span, Stall
 
 def test_a_line_cut_short_is_left_out():
     """A node that was killed may have been writing."""
-    assert stalls.parsed("10.5 0.25\n11.0 0.0") == [Stall(10.5, 0.25)]
+    assert stalls.parsed("10.5 0.25 0.05 0.2\n11.0 0.0 0.0") == [Stall(10.5, 0.25, 0.05, 0.2)]
 
 
 def test_a_stall_counts_where_it_overlaps():
@@ -37,3 +37,9 @@ def test_the_longest_is_in_milliseconds():
     """None noted: the loop was never late enough to be told."""
     assert stalls.longest_ms([Stall(1.0, 0.02), Stall(2.0, 0.01)]) == 20.0
     assert stalls.longest_ms([]) == 0.0
+
+
+def test_what_a_loop_waits_for_a_core_is_not_its_own():
+    """On cores that the load shares, the others' turn is not the product's stall."""
+    assert stalls.longest_own_ms([Stall(1.0, 0.05, 0.01, 0.04), Stall(2.0, 0.02, 0.02, 0.0)]) == 20.0
+    assert stalls.longest_own_ms([]) == 0.0
