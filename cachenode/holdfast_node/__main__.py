@@ -34,7 +34,7 @@ _FLAGS = {
     "zone": "failure domain of this node",
 }
 
-GC_OBJECTS = 100_000
+GC_OBJECTS = 20_000
 """Objects made, less those freed, that start a collection of the young."""
 
 

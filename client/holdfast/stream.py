@@ -26,9 +26,12 @@ from holdfast.types import Level, Outcome, Served
 # for all of 256 callers each waits for the other in turn.
 FRAME_OPERATIONS_MAX: Final = 128
 SMALL_FRAMES_IN_FLIGHT: Final = 3
-# Between small frames while one is under way. A frame costs both sides, and a write's entry three nodes, as
-# much as some fifty operations, whatever is in it: what comes within a few ms had better go together.
+# Between small frames while one is under way, at most; and no longer than half of what frames take to be
+# answered. A frame costs both sides, and a write's entry three nodes, as much as some fifty operations,
+# whatever is in it: what comes within a few ms had better go together, where nodes are busy.
 FRAME_PAUSE_S: Final = 0.005
+PAUSE_SHARE: Final = 0.5
+TOOK_WEIGHT: Final = 0.1  # of the newest frame in what frames take
 WAIT_SHARE: Final = 0.5  # of the time that is left to a call; the other half is the node's
 FRAME_BYTES_MAX: Final = 3_670_016  # 3.5 MiB: below the server's 4 MiB with token and heads
 WELCOME_S: Final = 2.0  # to connect and be welcomed; a busy node may need a second
@@ -36,6 +39,16 @@ WRITE: Final = 0  # Call.level of everything that is not a read
 SESSION: Final = int(Level.SESSION)
 
 Answer = tuple[wire.Result, Served]
+
+
+class Frame:
+    """A frame under way. left: operations that are not answered yet; packed: when."""
+
+    __slots__ = ("left", "packed")
+
+    def __init__(self, left: int, packed: float) -> None:
+        self.left = left
+        self.packed = packed
 
 
 class Call(asyncio.Future[Answer]):
@@ -91,7 +104,7 @@ class Call(asyncio.Future[Answer]):
         self.deadline = deadline
         self.home = home  # the session's table it is in until it is settled
         self.encoded = b""  # made once, at the first attempt: retries send the same bytes
-        self.frame: list[int] | None = None  # operations left unanswered in its frame; None: not sent
+        self.frame: Frame | None = None  # None: not sent
         self.attempts = 0
         self.pushed = 0.0  # when it began to wait for a frame, at its last attempt
         self.redirects = 0  # hints followed in a row
@@ -176,6 +189,7 @@ class NodeStream:
         self._wake: asyncio.Future[None] | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._packed_at = 0.0
+        self._took: float | None = None  # what a frame takes to be answered, of late, seconds
         self._must_ping = False
         self._window = 1
         self._in_flight = 0
@@ -247,7 +261,8 @@ class NodeStream:
             return self._in_flight < self._window
         if self._in_flight >= min(SMALL_FRAMES_IN_FLIGHT, self._window):
             return False
-        left = self._packed_at + FRAME_PAUSE_S - self._loop.time()
+        pause = FRAME_PAUSE_S if self._took is None else min(FRAME_PAUSE_S, PAUSE_SHARE * self._took)
+        left = self._packed_at + pause - self._loop.time()
         if left > 0 and self._pause is None:
             self._pause = self._loop.call_later(left, self._wake_up)
         return left <= 0
@@ -261,7 +276,8 @@ class NodeStream:
         namespace = next(iter(self._queues))
         queue = self._queues.pop(namespace)
         parts: list[bytes] = []
-        frame, size, deadline, with_token = [0], 0, 0.0, False
+        now = self._loop.time()
+        frame, size, deadline, with_token = Frame(0, now), 0, 0.0, False
         outstanding = self.outstanding
         for at, call in enumerate(queue):
             if call.done():  # cancelled by its caller, or past its deadline
@@ -283,8 +299,7 @@ class NodeStream:
                 with_token = True
         if not parts:
             return b""
-        frame[0] = len(parts)
-        now = self._loop.time()
+        frame.left = len(parts)
         if self._in_flight == 0:
             self.silence.begins(now)
         self._in_flight += 1
@@ -389,9 +404,9 @@ class NodeStream:
                     continue
                 frame = call.frame
                 if frame is not None:
-                    frame[0] -= 1
-                    if not frame[0]:
-                        self._frame_done()
+                    frame.left -= 1
+                    if not frame.left:
+                        self._frame_done(frame)
                 if result.HasField("error"):
                     self._owner.failed(call, self, wire.failure(result.error, result.revision))
                 else:
@@ -400,7 +415,9 @@ class NodeStream:
                         call.set_result((result, served))  # type: ignore[union-attr]  # what was asked elsewhere is done
         self._owner.settled()
 
-    def _frame_done(self) -> None:
+    def _frame_done(self, frame: Frame) -> None:
+        took = self._loop.time() - frame.packed
+        self._took = took if self._took is None else self._took + TOOK_WEIGHT * (took - self._took)
         self._in_flight -= 1
         if self._queues:
             self._wake_up()

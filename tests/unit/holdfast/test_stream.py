@@ -5,6 +5,7 @@ import asyncio
 import holdfast
 import pytest
 from holdfast import BusyError, Outcome, stream
+from holdfast.silence import Look
 from holdfast.stream import FRAME_BYTES_MAX
 
 from tests.unit.holdfast.scripted_node import ScriptedCluster
@@ -71,6 +72,29 @@ def test_small_frames_wait_a_moment_for_company(monkeypatch):
 def test_a_frame_that_is_slow_to_be_answered_holds_up_others_for_a_moment_only(monkeypatch):
     """After the pause the next frame leaves, whether or not the one before was answered."""
     assert frames_under_way(0.0, monkeypatch) == ([], [1, 2])
+
+
+def test_where_frames_are_answered_at_once_nobody_waits_long_for_company(monkeypatch):
+    """The pause is half of what frames take, of late: a node that is not busy may have more frames."""
+    monkeypatch.setattr(stream, "FRAME_PAUSE_S", 600.0)
+
+    async def act(node, client):
+        line = client._backend.links.by_node[1]
+        line.silence.look = lambda _: Look()  # what is held is not given up
+        for _ in range(3):
+            await client.put("k", "v")
+        node.held = asyncio.Event()
+        calls = [asyncio.ensure_future(client.put("held", "v"))]
+        await node.until(lambda: len(node.frames) == 4)
+        calls.append(asyncio.ensure_future(client.put("next", "v")))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):  # and not 600
+            while line._queues:  # noqa: ASYNC110 the stream's own writer takes it
+                await asyncio.sleep(0)
+        node.held.set()
+        await asyncio.gather(*calls)
+
+    frames_of(64, act)
 
 
 def test_a_frame_holds_at_most_128_operations():
