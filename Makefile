@@ -42,7 +42,7 @@ chaos: setup ## break a real 3-node cluster, every nemesis in turn: CHAOS_SECOND
 	  --rate 1200 $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
 bench: setup ## measure beside etcd and Redis, about 15 min (ROWS=put-256,...: a part; ARGS=--help; needs Go)
 	$(PY) -m tests.bench $(if $(ROWS),--rows $(ROWS)) $(ARGS)
-bench-scale: setup ## curves: shards, keys, values, callers, watchers, connections, hot, overload (CURVES=, POINTS=)
+bench-scale: setup ## curves: shards, keys, values, callers, watchers, connections, hot, overload, churn (CURVES=, POINTS=)
 	$(PY) -m tests.bench.scale $(if $(CURVES),--curves $(CURVES)) $(if $(POINTS),--points $(POINTS)) $(ARGS)
 
 .venv/.ready: pyproject.toml .ci/venv

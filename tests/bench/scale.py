@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench import load_curves, machine, overload_curve, scale_record, standing_curves, svg
+from tests.bench import churn_curve, load_curves, machine, overload_curve, scale_record, standing_curves, svg
 from tests.bench.bench import Bench, exit_on_sigterm
 from tests.bench.driving import ROOT
 from tests.bench.load_curves import Points
@@ -119,6 +119,13 @@ CURVES: dict[str, Curve] = {
             Plot("How soon a refusal comes", "ms", {"p50": "refused_p50_ms", "p99": "refused_p99_ms"}),
             Plot("Others, p90", "ms", {"before": "probe_before_ms", "during": "probe_during_ms"}),
         ),
+    ),
+    "churn": Curve(
+        "minutes of churn",
+        (1, 2, 3, 5, 8, 12, 16, 20, 25, 30),
+        churn_curve.churned,
+        (Plot("Memory of the largest replica", "MB", {"RSS": "rss_mb"}),),
+        grows=True,
     ),
 }  # fmt: skip
 
