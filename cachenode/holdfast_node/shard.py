@@ -322,7 +322,7 @@ class Shard:
             raise UnknownEntry(str(problem)) from problem
         if self._moved is not None or state.sealed is not None:
             return self._applied_sealed(data, results)
-        self._upkeep.applied(state.stamp_ms)
+        self._upkeep.applied(state.stamp_ms, term)
         if state.keep_events:
             events = state.take_events()
             if events:

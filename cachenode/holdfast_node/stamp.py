@@ -11,6 +11,9 @@ Invariants:
   of any size while this process has stamped nothing yet. What it missed while it was down has really
   passed; corrected later, in one step, it would end keys early that were written in between.
   There is no step back; a stamp that is ahead waits by running 1 % slow.
+- A follower's clock is never ahead of its leader's, and no further behind than the quickest entry of the
+  term was late: an entry applied late (by a process that was stopped, say) does not set it back. Behind when
+  it takes over, it would step forward later, and end keys early that were written in between.
 
 It does not read clocks: `now` is monotonic seconds, walls are given. After TigerBeetle's clock.zig: only
 the primary stamps, and consensus drives time.
@@ -43,7 +46,7 @@ def majority_agrees(walls: Sequence[int], voters: int) -> bool:
 class GroupClock:
     """One replica's idea of its group's clock."""
 
-    __slots__ = ("_base_at", "_base_ms", "_last_ms", "_rate", "_stamped")
+    __slots__ = ("_base_at", "_base_ms", "_last_ms", "_rate", "_stamped", "_term")
 
     def __init__(self, now: float, stamp_ms: int = 0) -> None:
         """stamp_ms: the last stamp the state has seen; 0: none ever."""
@@ -52,13 +55,18 @@ class GroupClock:
         self._last_ms = stamp_ms
         self._rate = 1.0
         self._stamped = False
+        self._term = 0  # of the entry seen last
 
-    def seen(self, stamp_ms: int, now: float) -> None:
-        """An entry with this stamp was applied: the clock goes on from there."""
+    def seen(self, stamp_ms: int, now: float, term: int = 0) -> None:
+        """An entry of another leader with this stamp was applied: the clock goes on from there, or from where
+        an earlier one of the same term has brought it, if that is later. term: 0 of a state's last stamp.
+        """
+        known_ms = self._reading(now) if term == self._term else 0.0
+        self._term = term
         self._last_ms = max(self._last_ms, stamp_ms)
-        self._base_ms = float(self._last_ms)
+        self._base_ms = max(float(self._last_ms), known_ms)
         self._base_at = now
-        self._rate = 1.0
+        self._rate = 1.0 - SLEW_MAX  # the leader's may be running slow
 
     def estimate(self, now: float) -> int:
         """The present stamp as far as this replica knows; what a follower tells clients. 0: never set."""

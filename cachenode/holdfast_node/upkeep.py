@@ -138,10 +138,10 @@ class Upkeep:
         if leading:
             self._wake()
 
-    def applied(self, stamp_ms: int) -> None:
+    def applied(self, stamp_ms: int, term: int) -> None:
         """An entry was applied; only followers take the clock from it, the leader's own runs on."""
         if not self._group.is_leader:
-            self.stamps.seen(stamp_ms, self._clock.monotonic())
+            self.stamps.seen(stamp_ms, self._clock.monotonic(), term)
             return
         state = self._state()
         due = state.next_deadline()

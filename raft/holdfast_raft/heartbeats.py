@@ -8,13 +8,32 @@ clock, and each follower gets its own send time echoed (contact.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from holdfast_raft.clock import Clock
 from holdfast_raft.group import Group
 from holdfast_raft.messages import Heartbeat, HeartbeatReplies, Heartbeats, NodeMessage
 
+WALL_AGING = 0.05
+"""What is known of a peer's wall clock grows less certain by this, seconds a second."""
+
 Post = Callable[[int, NodeMessage, int], bool]
 """(node, message, LSN it depends on)."""
+
+
+class _Wall(NamedTuple):
+    """A peer's wall clock.
+
+    Attributes:
+        ahead_ms: of our monotonic clock: our own wall clock may jump at any moment, and would take along
+            what it was compared with.
+        heard_at: monotonic seconds.
+        waited: how long the peer's word may have been on its way, seconds.
+    """
+
+    ahead_ms: float
+    heard_at: float
+    waited: float
 
 
 class HeartbeatExchange:
@@ -27,9 +46,7 @@ class HeartbeatExchange:
         self._post = post
         self._since_ns = int(clock.monotonic() * 1e9) or 1
         self._last_reply_ns: dict[int, int] = {}  # peer -> its own send time of its last reply
-        # Peer -> its wall clock minus our monotonic one: our own wall clock may jump at any moment, and
-        # would take along what it was compared with.
-        self._walls_ms: dict[int, float] = {}
+        self._walls: dict[int, _Wall] = {}
 
     def send(self, now: float) -> None:
         """Speaks for every group led here."""
@@ -46,11 +63,11 @@ class HeartbeatExchange:
 
     def take(self, peer: int, message: Heartbeats) -> None:
         """A peer speaks for the groups it leads."""
-        self._hear_clock(peer, message.wall_ms)
         # Only what this process sent counts: a clock that began anew would make an old echo look fresh.
         now = self._clock.monotonic()
         mine = self._since_ns <= message.echo_ns <= int(now * 1e9)
         echoed_at = message.echo_ns / 1e9 if mine else None
+        self._hear_clock(peer, message.wall_ms, now, echoed_at)
         accepted: list[int] = []
         others: list[tuple[int, int]] = []
         lsn = 0
@@ -70,9 +87,9 @@ class HeartbeatExchange:
 
     def take_replies(self, peer: int, message: HeartbeatReplies) -> None:
         """A peer's answer to what was sent."""
-        self._hear_clock(peer, message.wall_ms)
         self._last_reply_ns[peer] = message.sent_at_ns
         sent_at = message.echo_ns / 1e9
+        self._hear_clock(peer, message.wall_ms, self._clock.monotonic(), sent_at)
         for number in message.accepted:
             group = self._groups.get(number)
             if group is not None:
@@ -83,13 +100,22 @@ class HeartbeatExchange:
                 group.hear_term(peer, term)
 
     def walls_ms(self) -> dict[int, int]:
-        """Each peer's wall clock now, going by the last that it said."""
+        """Each peer's wall clock now, going by the most certain that it said."""
         now_ms = self._clock.monotonic() * 1000
-        return {peer: int(wall_ms + now_ms) for peer, wall_ms in self._walls_ms.items()}
+        return {peer: int(wall.ahead_ms + now_ms) for peer, wall in self._walls.items()}
 
     def disconnected(self, peer: int) -> None:
-        """Its monotonic clock may be another one next time."""
+        """Its clocks may be others next time."""
         self._last_reply_ns.pop(peer, None)
+        self._walls.pop(peer, None)
 
-    def _hear_clock(self, peer: int, wall_ms: int) -> None:
-        self._walls_ms[peer] = wall_ms - self._clock.monotonic() * 1000
+    def _hear_clock(self, peer: int, wall_ms: int, now: float, said_after: float | None) -> None:
+        """said_after: our own time that the peer's word came after; None: not known.
+
+        A word that lay in a socket while this process was stopped makes the peer's clock look late: the one
+        that may have waited least counts, until it is too old to be more certain.
+        """
+        waited = float("inf") if said_after is None else now - said_after
+        known = self._walls.get(peer)
+        if known is None or waited <= known.waited + WALL_AGING * (now - known.heard_at):
+            self._walls[peer] = _Wall(wall_ms - now * 1000, now, waited)

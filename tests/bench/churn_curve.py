@@ -1,4 +1,4 @@
-"""Half an hour of churn: keys that come, change, expire and go, clients that come and go; memory must not grow.
+"""Half an hour of churn: keys come, change, expire and go, clients come and go; memory must not grow.
 
 What is there stays about as much; everything that is written is of another size than before, so that what is
 let go does not fit what is taken next.
@@ -67,8 +67,11 @@ def churned(bench: Bench, points: Sequence[float]) -> Points:
             operations += asyncio.run(churn(side.endpoints, (minute - before) * MINUTE_S, int(minute)))
             before = minute
             figures = side.metrics()
-            yield minute, {
-                "rss_mb": max(rss_bytes(node.pid) for node in side.nodes) / 1e6,
-                "keys": max(exposition.total(each, "holdfast_shard_keys") for each in figures),
-                "operations": operations,
-            }
+            yield (
+                minute,
+                {
+                    "rss_mb": max(rss_bytes(node.pid) for node in side.nodes) / 1e6,
+                    "keys": max(exposition.total(each, "holdfast_shard_keys") for each in figures),
+                    "operations": operations,
+                },
+            )

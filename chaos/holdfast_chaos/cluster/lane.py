@@ -43,8 +43,9 @@ class Lane:
             return
         wire = self._wire
         if not self._pieces and wire.is_plain and self.target is not None and data:
-            wire.passed += len(data)
-            self.target.write(data)
+            if not self.target.is_closing():
+                wire.passed += len(data)
+                self.target.write(data)
             return
         if wire.is_cut:
             wire.held += len(data)
@@ -60,6 +61,11 @@ class Lane:
     def move(self) -> None:
         """Lets go what is due."""
         if self.target is None or self._wire.is_cut:
+            return
+        if self.target.is_closing():  # it hung up; who owns the lane will hear of it
+            self._pieces.clear()
+            self._waiting_bytes = 0
+            self.is_deaf = True
             return
         now = self._loop.time()
         while self._pieces:

@@ -11,9 +11,8 @@ WALL = 1_700_000_000_000
 
 
 def test_the_clock_is_the_last_stamp_plus_the_time_since() -> None:
-    """A stamp is the last stamp seen plus this replica's own monotonic time since."""
-    clock = GroupClock(10.0)
-    clock.seen(WALL, 10.0)
+    """A stamp is the last one plus this replica's own monotonic time since."""
+    clock = GroupClock(10.0, WALL)
 
     assert clock.next(12.5) == WALL + 2500
 
@@ -101,12 +100,33 @@ def test_too_few_walls_leave_the_clock_to_itself() -> None:
 
 
 def test_a_follower_takes_its_clock_from_the_entries() -> None:
-    """A follower's own drift is forgotten at every stamp it applies."""
+    """Of a new leader, whatever it thought before: that one's clock goes on from its own first stamp."""
     clock = GroupClock(0.0)
-    clock.seen(WALL, 0.0)
-    clock.seen(WALL + 400, 1.0)
+    clock.seen(WALL, 0.0, 1)
+    clock.seen(WALL + 400, 1.0, 2)
 
     assert clock.estimate(1.0) == WALL + 400
+
+
+def test_an_entry_applied_late_does_not_set_a_follower_back() -> None:
+    """A process that was stopped for 2 s applies what came before; if it leads next, no time is missing."""
+    clock = GroupClock(0.0)
+    clock.seen(WALL, 0.0, 1)
+    clock.seen(WALL + 10, 2.0, 1)
+
+    assert WALL + 1980 <= clock.estimate(2.0) <= WALL + 2000
+
+
+def test_a_follower_is_not_ahead_of_a_leader_that_runs_slow() -> None:
+    """Its first stamp as the next leader would end keys early."""
+    leader, follower = GroupClock(0.0, WALL + 900), GroupClock(0.0)
+    leader.steer(0.0, [WALL, WALL, WALL], 3)
+    follower.seen(leader.next(0.0), 0.0, 1)
+    for tenth in range(1, 50):
+        now = tenth / 10
+        follower.seen(leader.next(now), now + 0.05, 1)
+
+        assert follower.estimate(now + 0.05) <= leader.estimate(now + 0.05)
 
 
 MOMENTS = st.lists(
@@ -127,7 +147,7 @@ def test_stamps_never_decrease(moments: list[tuple[float, str, int, list[int]]])
     for wait, act, offset, walls in moments:
         now += wait
         if act == "seen":
-            clock.seen(max(WALL + offset, 1), now)
+            clock.seen(max(WALL + offset, 1), now, 1 + (offset > 0))
         elif act == "steer":
             clock.steer(now, [WALL + wall for wall in walls], 3)
         stamp = clock.next(now)

@@ -19,6 +19,10 @@ class Told:
 
     def __init__(self) -> None:
         self.pieces: list[tuple[bytes, float]] = []
+        self.closed = False
+
+    def is_closing(self) -> bool:
+        return self.closed
 
     def write(self, data: bytes) -> None:
         self.pieces.append((data, asyncio.get_running_loop().time()))
@@ -88,3 +92,16 @@ def test_bytes_take_their_time() -> None:
         lane.push(bytes(2_000))
 
     assert told(act)[1] == pytest.approx([0.2])
+
+
+def test_what_waits_for_a_target_that_hung_up_is_dropped() -> None:
+    """A wire that is healed has nobody left to tell, and the other wires are still to be healed."""
+
+    async def act(wire: Wire, lane: Any) -> None:
+        wire.change(is_cut=True)
+        lane.push(b"a")
+        lane.target.closed = True
+        wire.change(is_cut=False)
+        lane.push(b"b")
+
+    assert told(act) == ([], [])
