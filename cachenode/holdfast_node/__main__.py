@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import gc
 import os
 import sys
@@ -38,11 +37,6 @@ GC_OBJECTS = 20_000
 """Objects made, less those freed, that start a collection of the young."""
 
 
-LARGE_BLOCK_BYTES = 16 * 1024
-"""Blocks from here on go back to the system when they are freed. Packed entries and frames are larger."""
-_M_MMAP_THRESHOLD = -3  # malloc.h
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = _parser().parse_args(arguments)
@@ -50,7 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load(options.config, os.environ, flags)
         logs.set_up(config.log_level, config.log_format)
-        _give_large_blocks_back()
         _run(config)
     except (ConfigError, StartRefusedError) as problem:
         print(f"holdfast: {problem}", file=sys.stderr)  # noqa: T201 the program's last word
@@ -61,15 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(config: Config) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop is not None else None) as runner:
         runner.run(run(config, ready=_settled))
-
-
-def _give_large_blocks_back() -> None:
-    """The C library (glibc; others have no such call) keeps what lies between blocks in use: after a log had
-    grown to its snapshot and gone, 130 to 170 MB of a node with a million keys were free and still resident.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
 def _settled() -> None:

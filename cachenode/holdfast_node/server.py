@@ -40,7 +40,7 @@ from holdfast_raft.tcp_transport import TcpTransport
 from holdfast_raft.wal import Wal, WalOptions
 from holdfast_raft.wal_records import WalDamaged
 
-from holdfast_node import beginning, health, talk
+from holdfast_node import allocator, beginning, health, talk
 from holdfast_node.cache.state import State
 from holdfast_node.config import Config, ConfigError, first_map, peer_address, split_address
 from holdfast_node.http import HttpServer, Page, PortInUseError
@@ -345,7 +345,7 @@ class Server:
         await self._open_peer_port()
         await self._open_http()
         reporter = health.HealthReporter(health_servicer, self._node.health, _STATUSES)
-        for work in (reporter.run(), self._watch_loop()):
+        for work in (reporter.run(), self._watch_loop(), allocator.give_back()):
             stack.push_async_callback(_cancelled, self._loop.create_task(work))
         self._transport.start()
         self._core.start()

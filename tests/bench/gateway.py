@@ -34,7 +34,7 @@ from tests.bench.load import Load
 from tests.bench.open_loop import BURST_S, OUTSTANDING_MAX, due_at, due_until
 from tests.bench.traffic import PLAN, drawn
 
-PACK_S = 0.002
+PACK_S = 0.003
 """What a gateway may keep a request for company; part of its latency here."""
 OPERATIONS_MAX = 256
 """Of one frame."""

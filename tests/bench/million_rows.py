@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from holdfast_node.allocator import TRIM_EVERY_S
+
 from tests.bench import exposition, stalls
 from tests.bench.bench import Bench, wait
 from tests.bench.driving import Run, command, drive
@@ -56,8 +58,9 @@ def million(bench: Bench, rows: Iterable[str]) -> list[RowResult]:
 
 
 def memory(side: Holdfast, keys: int, empty: list[int]) -> RowResult:
-    """Resident memory of each replica, after it has come to rest."""
+    """Resident memory of each replica, after it has come to rest and had time to give back what it can."""
     calm(side)
+    wait(TRIM_EVERY_S + CALM_S)
     full = [rss_bytes(node.pid) for node in side.nodes]
     over = [(now - before) / keys - KEY_BYTES - VALUE_BYTES for now, before in zip(full, empty, strict=True)]
     figures = side.metrics()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 from holdfast_node import logs
-from holdfast_node.__main__ import _give_large_blocks_back, _settled
+from holdfast_node.__main__ import _settled
 from holdfast_node.config import load
 from holdfast_node.server import run
 
@@ -52,7 +52,6 @@ async def probed() -> None:
     config_file = Path(sys.argv[sys.argv.index("--config") + 1])
     config = load(config_file, os.environ, {"init": True} if "--init" in sys.argv else {})
     logs.set_up(config.log_level, config.log_format)
-    _give_large_blocks_back()
     looking = asyncio.get_running_loop().create_task(look(config.data_dir.with_name("stalls")))
     try:
         await run(config, ready=_settled)
