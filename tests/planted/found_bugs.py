@@ -28,8 +28,8 @@ FOUND_BUGS = (
         (
             Edit(
                 "holdfast_raft.heartbeats",
-                "        self._walls_ms[peer] = wall_ms - self._clock.monotonic() * 1000\n",
-                "        self._walls_ms[peer] = wall_ms - self._clock.wall_ms()\n",
+                "_Wall(wall_ms - now * 1000, now, waited)\n",
+                "_Wall(wall_ms - self._clock.wall_ms(), now, waited)\n",
             ),
             Edit(
                 "holdfast_raft.heartbeats",
