@@ -59,14 +59,14 @@ class _Asked:
     """One group's part of the round under way."""
 
     __slots__ = (
-        "commit_index", "counter", "leadership", "needed", "reads", "spared", "started_at", "term", "voters",
+        "commit_index", "counters", "leadership", "needed", "reads", "spared", "started_at", "term", "voters",
     )  # fmt: skip
 
     def __init__(
         self, leadership: Leadership, term: int, commit_index: int, reads: list[_Waiting], counter: int,
         started_at: float,
     ) -> None:  # fmt: skip
-        self.counter = counter
+        self.counters = {counter}  # of the nonces it was asked by
         self.started_at = started_at
         self.leadership = leadership
         self.term = term
@@ -135,7 +135,7 @@ class BarrierRounds:
 
     def _late_questions(self, now: float) -> list[tuple[int, Confirm]]:
         self.look_at = _NEVER
-        found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        by_peer: dict[int, list[tuple[int, int]]] = {}
         for group, asked in self._asked.items():
             late_at = asked.started_at + LATE_AFTER
             if not asked.spared:
@@ -144,12 +144,14 @@ class BarrierRounds:
                 self.look_at = min(self.look_at, late_at)
                 continue
             for peer in asked.spared:
-                found.setdefault((asked.counter, peer), []).append((group, asked.term))
+                by_peer.setdefault(peer, []).append((group, asked.term))
             asked.spared = []
-        return [
-            (peer, Confirm(Nonce(self._boot, counter), tuple(groups)))
-            for (counter, peer), groups in found.items()
-        ]
+            asked.counters.add(self._counter + 1)
+        if not by_peer:
+            return []
+        self._counter += 1
+        nonce = Nonce(self._boot, self._counter)
+        return [(peer, Confirm(nonce, tuple(groups))) for peer, groups in by_peer.items()]
 
     def replied(self, peer: int, reply: ConfirmReply) -> None:
         """Takes a peer's answer to the round under way; others are stale and say nothing."""
@@ -158,7 +160,7 @@ class BarrierRounds:
             return
         for group in reply.confirmed:
             asked = self._asked.get(group)
-            if asked is None or asked.counter != counter or peer not in asked.leadership.others():
+            if asked is None or counter not in asked.counters or peer not in asked.leadership.others():
                 continue
             asked.voters.add(peer)
             if len(asked.voters) >= asked.needed:

@@ -28,8 +28,8 @@ READ_BUGS = (
         (
             Edit(
                 "holdfast_raft.readindex",
-                "        self._counter += 1\n",
-                "        self._counter = 1\n",
+                "        self._counter += 1\n        self.rounds += 1\n",
+                "        self._counter = 1\n        self.rounds += 1\n",
             ),
         ),
     ),

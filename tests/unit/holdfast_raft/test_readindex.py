@@ -346,7 +346,7 @@ def test_those_who_completed_a_round_are_asked_first_in_the_next() -> None:
 
 
 def test_the_others_are_asked_when_an_answer_is_late() -> None:
-    """Once, in the same round; the answer of either completes it."""
+    """Once, for the same round, by a nonce of their own; the answer of either completes it."""
     book, leader, out = rounds(), Leader(), []
     book.join(leader, 9.0, out.append)
     first = asks(book, 1.0)
@@ -355,12 +355,27 @@ def test_the_others_are_asked_when_an_answer_is_late() -> None:
     assert asks(book, 1.0 + LATE_AFTER / 2) == {}
     rest = asks(book, 1.0 + LATE_AFTER)
 
-    assert set(rest) == {3}
-    assert rest[3] == first[2]
+    assert rest == {3: Confirm(Nonce(7, 2), first[2].groups)}
     assert asks(book, 1.0 + 2 * LATE_AFTER) == {}
     book.replied(2, yes(first[2]))
     assert out == [10]
     assert book.look_at == float("inf")
+
+
+def test_a_peer_that_one_group_spared_is_not_asked_twice_by_one_nonce() -> None:
+    """Groups have members of their own: it may have been asked for another group of the same round."""
+    book, a, b, out = rounds(), Leader(2, (2, 3)), Leader(3, (3, 4)), []
+    book.join(a, 9.0, out.append)
+    book.join(b, 9.0, out.append)
+    first = asks(book, 1.0)
+    assert (first[2].groups, first[3].groups) == (((2, 5),), ((3, 5),))
+
+    rest = asks(book, 1.0 + LATE_AFTER)
+
+    assert rest[3] == Confirm(Nonce(7, 2), ((2, 5),))
+    book.replied(3, yes(rest[3]))
+    book.replied(3, yes(first[3]))
+    assert out == [10, 10]
 
 
 def test_a_look_at_one_round_does_not_forget_a_later_one() -> None:
