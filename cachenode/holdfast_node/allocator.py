@@ -15,7 +15,7 @@ TRIM_EVERY_S = 30.0
 
 
 async def give_back() -> None:
-    """Never ends by itself."""
+    """Never ends by itself, where there is such a call."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while trim is not None:
         await asyncio.sleep(TRIM_EVERY_S)
