@@ -11,9 +11,10 @@ Invariants:
   of any size while this process has stamped nothing yet. What it missed while it was down has really
   passed; corrected later, in one step, it would end keys early that were written in between.
   There is no step back; a stamp that is ahead waits by running 1 % slow.
-- A follower's clock is never ahead of its leader's, and no further behind than the quickest entry of the
-  term was late: an entry applied late (by a process that was stopped, say) does not set it back. Behind when
-  it takes over, it would step forward later, and end keys early that were written in between.
+- For SLEW_SECONDS after an entry a follower's clock is not ahead of its leader's, and no further behind than
+  the quickest entry of the term was late, and that 1 %: an entry applied late (by a process that was
+  stopped, say) does not set it back. Behind when it takes over, it would step forward later, and end keys
+  early that were written in between.
 
 It does not read clocks: `now` is monotonic seconds, walls are given. After TigerBeetle's clock.zig: only
 the primary stamps, and consensus drives time.

@@ -234,7 +234,7 @@ class HeartbeatReplies(NamedTuple):
 
 
 class Nonce(NamedTuple):
-    """Names one barrier round for ever: a random boot id and a counter."""
+    """Names one question of a barrier round for ever: a random boot id and a counter."""
 
     boot: int
     counter: int

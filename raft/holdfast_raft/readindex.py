@@ -2,8 +2,8 @@
 
 One round asks as few peers as make a majority, about all groups with waiting reads at once: one nonce, a
 list of (group, term). Those that completed the round before are asked first; the others only when an answer
-is late (LATE_AFTER), since each question and answer costs both sides, and a sleeping core some 0.1 ms to
-wake. It is one node's book of rounds; the driver carries the messages.
+is late (LATE_AFTER), by a nonce of their own, since each question and answer costs both sides, and a sleeping
+core some 0.1 ms to wake. It is one node's book of rounds; the driver carries the messages.
 
 Rules (protocols.md 4; etcd issues 20418 and 21399 are what happens otherwise):
 - A read joins the *next* round, never one that has started.

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.bench import charts
 from tests.bench.driving import ROOT
+from tests.bench.gateway import PACK_S
 from tests.bench.result import Measure, RowResult
 from tests.bench.spread import Spread
 
@@ -60,7 +61,9 @@ def page(facts: Mapping[str, Any], results: Sequence[RowResult]) -> str:
             f"Made by `make bench` at {told(facts)}. Load of the minute before:"
             f" {facts['machine']['load_before']}, after: {how['load_after']}."
         ),
-        METHOD + f" Our load comes from {how['generators']} process(es) of the SDK.",
+        METHOD
+        + f" Our load comes from {how['generators']} process(es) of the SDK; mixed-36k's from a gateway"
+        f" that packs its requests for {1e3 * PACK_S:g} ms.",
         "![ratios and latencies](bench.svg)",
         table(results),
         "## What a process spends",

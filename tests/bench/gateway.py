@@ -95,6 +95,7 @@ class Gateway:
             tally.dropped += max(0, until - issued - room)
             self._send(range(max(issued, until - room), until), began, rate)
             issued = max(issued, until)
+            # To the end of this PACK_S and a little more: a timer that came before it would find nothing.
             await asyncio.sleep(PACK_S - (clock() - began) % PACK_S + BURST_S / 10)
         while self.outstanding:
             self.idle.clear()
