@@ -3,7 +3,8 @@
 Notes, each with the watch's name in `value["watch"]` but the last:
 - `watch-open`: `{"start": key, "end": key, "points": [[group, revision, start, end]]}`;
 - `watch-event`: key, group and revision of the line; `{"kind": text, "value": text}`;
-- `watch-mark`: a progress mark: group and revision of the line;
+- `watch-mark`: a progress mark: revision of the line; `{"start": key, "end": key}`: the keys it tells of, all
+  that there are when it does not say;
 - `watch-lost`: the connection broke; `watch-resume`: `{"points": [...]}`, taken up again by its caller;
 - `watch-caught-up`: `{"points": [point]}`, the end of a snapshot;
 - `change`: a change out of a shard's log: key, group, revision; `{"kind": text, "value": text}`.
@@ -51,7 +52,7 @@ def _item(note: Event) -> Item | None:
         case "watch-event":
             return _change(note)
         case "watch-mark":
-            return Point(note.group or 0, note.revision or 0)
+            return Point(note.revision or 0, note.value.get("start", ""), note.value.get("end", ""))
         case "watch-lost":
             return Cut.LOST
         case "watch-resume":
@@ -62,10 +63,9 @@ def _item(note: Event) -> Item | None:
 
 
 def _change(note: Event) -> Change:
-    return Change(
-        note.group or 0, note.revision or 0, note.key or "", note.value["kind"], note.value.get("value")
-    )
+    return Change(note.revision or 0, note.key or "", note.value["kind"], note.value.get("value"))
 
 
 def _points(note: Event) -> tuple[Point, ...]:
-    return tuple(Point(*point) for point in note.value.get("points") or ())
+    """A group serves the keys of a point, which one says nothing of what was seen."""
+    return tuple(Point(*point) for _, *point in note.value.get("points") or ())

@@ -101,11 +101,8 @@ class Watcher:
             name, place = (point.start, point.end), (point.group, point.revision)
             if self._marked.get(name) != place:
                 self._marked[name] = place
-                # A mark of the record is about a whole group; a point is about a part of the range.
-                if not point.start or point.start <= PREFIX.encode():
-                    self._recorder.note(
-                        "watch-mark", {"watch": self.name}, group=point.group, revision=point.revision
-                    )
+                told = {"watch": self.name, "start": point.start.decode(), "end": point.end.decode()}
+                self._recorder.note("watch-mark", told, group=point.group, revision=point.revision)
 
     def _write(self, event: Event, group: int) -> None:
         self._recorder.note(
