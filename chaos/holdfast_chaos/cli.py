@@ -18,6 +18,7 @@ import click
 import uvloop
 
 from holdfast_chaos.campaign import line_of, lines, next_seed, summary, wish_of
+from holdfast_chaos.cluster.node_process import NodeEndedError
 from holdfast_chaos.generator import GENERATORS
 from holdfast_chaos.judging import WORKLOADS, Budget, judgements
 from holdfast_chaos.nemesis.known import NEMESES, REPLICAS, fitting
@@ -36,6 +37,12 @@ JUDGE_S: Final = 300.0
 """For all searches of a run; what is not judged by then is UNKNOWN, and `check` may be given longer."""
 _SEVERITY: Final = (0, 3, 1)
 """Of several runs the worst counts."""
+
+
+class NoRunError(click.ClickException):
+    """A run that did not begin, so that it says nothing."""
+
+    exit_code = 3
 
 
 @click.group("holdfast_chaos")
@@ -97,7 +104,10 @@ def _run_and_report(wish: Wish, folder: Path) -> Outcome:
     skipped = set(wish.nemeses) - {fault.name for fault in plan_of(wish)}
     if skipped:
         click.echo(f"no time for: {', '.join(sorted(skipped))}", err=True)
-    path = uvloop.run(run(wish, folder, lambda line: click.echo(line, err=True)))
+    try:
+        path = uvloop.run(run(wish, folder, lambda line: click.echo(line, err=True)))
+    except NodeEndedError as problem:
+        raise NoRunError(str(problem)) from problem
     outcome = judged(path, JUDGE_S)
     _print(outcome.record.header, outcome.judgements)
     (folder / REPORT).write_text(page(outcome.record, outcome.judgements), encoding="utf-8")

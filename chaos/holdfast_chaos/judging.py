@@ -135,7 +135,7 @@ def judgements(record: Record, budget: Budget | None = None) -> tuple[Judgement,
     every = [*names, "availability"]
     if case.setting("has_end", False):
         every.append("course")
-    if any(note.f in ("digest", "entry", "leader") for note in noted):
+    if any(note.f in replicas.NOTES for note in noted):
         every.append("replicas")
     return tuple(_judged(name, case) for name in every)
 

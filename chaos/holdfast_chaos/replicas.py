@@ -4,26 +4,30 @@ Rules:
 - *digest*: replicas that have applied the same index of a group have the same state;
 - *entry*: below the commit index, an index of a group's log is the same entry on every node;
 - *leader*: a term of a group has one leader;
+- *durable*: who has led a term of a group has it, or a later one, on its disk;
 - *behind*: after healing every replica of a group reaches the same index.
 
 In the record, notes of the harness: `digest` `{"digest": text}` with node, group and applied_index, and
-`final: true` once the cluster is healed; `entry` `{"index", "term", "crc"}` from a node's WAL; `leader`
-`{"term": t}` with node and group.
+`final: true` once the cluster is healed; `entry` `{"index", "term", "crc"}` and `durable` `{"term": t}` from
+a node's WAL, of groups that it holds in the end; `leader` `{"term": t}` with node and group.
 Source: design testing.md, CHECKERS 8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from holdfast_chaos.record import Event
 from holdfast_chaos.verdict import Finding, Judgement, judge
 
+NOTES: Final = ("digest", "entry", "leader", "durable")
+"""Those that tell of replicas."""
+
 
 def check(notes: Iterable[Event]) -> Judgement:
     """Judges what was noted of replicas. Nothing noted of states is VOID: nothing was compared."""
-    every = [note for note in notes if note.f in ("digest", "entry", "leader")]
+    every = [note for note in notes if note.f in NOTES]
     broken: list[Finding] = []
     compared = 0
     for rule, names in (("digest", _digests(every)), ("entry", _entries(every)), ("leader", _leaders(every))):
@@ -38,6 +42,7 @@ def check(notes: Iterable[Event]) -> Judgement:
                 yielded = Finding(rule, message)
                 broken.append(yielded)
     broken += _behind(every)
+    broken += _forgotten(every)
     missing = [] if compared else [Finding("nothing compared", "no two nodes told of one index")]
     return judge("replicas", broken=broken, missing=missing, figures={"compared": compared})
 
@@ -79,3 +84,18 @@ def _behind(notes: Iterable[Event]) -> Iterator[Finding]:
         if len(set(indexes.values())) > 1:
             shown = ", ".join(f"node {node} at {index}" for node, index in sorted(indexes.items()))
             yield Finding("behind", f"group {group} after healing: {shown}")
+
+
+def _forgotten(notes: Iterable[Event]) -> Iterator[Finding]:
+    led: dict[tuple[int, int], int] = {}
+    durable: dict[tuple[int, int], int] = {}
+    for note in notes:
+        if note.f in ("leader", "durable"):
+            name, known = (note.group or 0, note.node or 0), led if note.f == "leader" else durable
+            known[name] = max(known.get(name, 0), note.value["term"])
+    for (group, node), term in sorted(durable.items()):
+        if term < led.get((group, node), 0):
+            message = (
+                f"group {group}: node {node} led term {led[group, node]} and has term {term} on its disk"
+            )
+            yield Finding("durable", message)

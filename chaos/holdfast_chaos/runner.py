@@ -230,7 +230,7 @@ class _Run:
             await self._healed()
             await self._crowd.read_finally()
             await self._observer.settle()
-            await self._observer.note_entries()
+            await self._observer.note_logs()
             if client is not None:
                 count = await note_changes(client, beginning, self._recorder)
                 self._say(f"{count} changes in the shards' history")

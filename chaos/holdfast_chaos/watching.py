@@ -225,19 +225,14 @@ class _Judge:
                 case Change():
                     self._change(at, item)
                 case Point():
-                    for span in self._of(item):
-                        self._mark(span, item.revision)
+                    self._mark(item)
                 case CaughtUp():
                     self._caught_up(at, item.point)
                 case Resumed():
-                    self._cuts.append(at)
-                    for point in item.points:
-                        for span in self._of(point):
-                            self._seen[span].take_back(point.revision)
+                    self._resumed(at, item.points)
                 case Cut():
                     self._cuts.append(at)
-        for span in self._spans:
-            self.found += self._gaps(span)
+        self.found += [finding for span in self._spans for finding in self._gaps(span)]
         return self.found
 
     def _say(self, rule: str, message: str, key: str = "") -> None:
@@ -275,17 +270,24 @@ class _Judge:
                 self._say("atomic", f"{_text(change)} is missing when its shard goes on", change.key)
                 seen.told.add(change.name)
 
-    def _mark(self, span: int, revision: int) -> None:
-        seen = self._seen[span]
-        if seen.last >= 0:
-            self._whole(span, seen.last)
-        seen.reach(revision)
-        for change in self._reference.between(span, seen.checked, revision):
-            if seen.is_missing(change):
-                message = f"revision {revision} is said to be reached, without {_text(change)}"
-                self._say("ahead", message, change.key)
-                seen.told.add(change.name)
-        seen.checked = max(seen.checked, revision)
+    def _mark(self, point: Point) -> None:
+        for span in self._of(point):
+            seen = self._seen[span]
+            if seen.last >= 0:
+                self._whole(span, seen.last)
+            seen.reach(point.revision)
+            for change in self._reference.between(span, seen.checked, point.revision):
+                if seen.is_missing(change):
+                    message = f"revision {point.revision} is said to be reached, without {_text(change)}"
+                    self._say("ahead", message, change.key)
+                    seen.told.add(change.name)
+            seen.checked = max(seen.checked, point.revision)
+
+    def _resumed(self, at: int, points: Iterable[Point]) -> None:
+        self._cuts.append(at)
+        for point in points:
+            for span in self._of(point):
+                self._seen[span].take_back(point.revision)
 
     def _caught_up(self, at: int, point: Point) -> None:
         spans = set(self._of(point))

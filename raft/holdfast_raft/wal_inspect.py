@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+from zlib import crc32
 
 from holdfast_raft.disk import Disk
 from holdfast_raft.wal import FOLDER
@@ -153,7 +154,9 @@ def _fields(record: Record) -> Fields:
 
 
 def _entry_fields(record: Record) -> Fields:
-    return {"index": record.index, "term": record.term, "bytes": len(record.body)}
+    """With the content's CRC-32, by which two nodes' logs can be compared."""
+    crc = crc32(record.body)
+    return {"index": record.index, "term": record.term, "bytes": len(record.body), "crc": crc}
 
 
 def _base_fields(record: Record) -> Fields:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from holdfast_chaos.cluster.node_process import NodeProcess, eventually
 from holdfast_chaos.nemesis.stage import Stage
 
 
 async def still(stage: Stage, numbers: Iterable[int]) -> None:
-    """Stops these, and asks the kernel whether they stand."""
+    """Stops these, and asks the kernel whether they stand; at once, since another fault may end them."""
     nodes = [stage.cluster.nodes[number] for number in numbers]
     try:
         for node in nodes:
             node.pause()
-        await stage.over()
         for node in nodes:
-            if node.state() == "T":
-                stage.proof(f"node {node.number} stood still")
+            if await _stands(node):
+                stage.proof(f"node {node.number} stands still")
+        await stage.over()
     finally:
         for node in nodes:
             node.resume()
+
+
+async def _stands(node: NodeProcess) -> bool:
+    """Whether the kernel has stopped it; False: it has ended. Raises TimeoutError."""
+    await eventually(lambda: node.state() in ("T", "Z", ""), f"node {node.number} stands still")
+    return node.state() == "T"
 
 
 async def leader(stage: Stage) -> None:

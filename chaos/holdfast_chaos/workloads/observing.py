@@ -2,7 +2,7 @@
 
 Notes: `leader` whenever another node says that it leads a term; `digest` of every replica now and then, and
 `final` ones once all replicas of each group stand at one index; `entry` for the last entries of each node's
-WAL, by `holdfast wal dump`.
+WAL and `durable` for the term that it holds of a group, both by `holdfast wal dump`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
 from holdfast_chaos.cluster.cluster import Cluster
@@ -74,16 +74,16 @@ class Observer:
             await asyncio.sleep(LOOK_S)
         self._note_digests(replicas, final=True)
 
-    async def note_entries(self) -> None:
-        """The last committed entries of every node's WAL, of nodes that do not run or stand still."""
+    async def note_logs(self) -> None:
+        """What every node's WAL holds, also of nodes that do not run: terms, the last committed entries."""
         committed = {(r.node, r.group): r.commit_index for r in await self._cluster.admin.all_replicas()}
         for node in self._cluster.nodes.values():
             folder = node.place.disk if (node.place.disk / "wal").is_dir() else node.place.data
-            for group, entries in (await asyncio.to_thread(_entries, await _dumped(folder))).items():
+            for group, log in (await asyncio.to_thread(_logs, await _dumped(folder))).items():
+                self._recorder.note("durable", {"term": log.term}, node=node.id, group=group)
                 until = committed.get((node.id, group), 0)
-                for fields in [e for e in entries if e["index"] <= until][-ENTRIES_MAX:]:
-                    # The dump tells an entry's size, not its content: that is in the digests.
-                    said = {"index": fields["index"], "term": fields["term"], "crc": fields["bytes"]}
+                for fields in [e for e in log.entries if e["index"] <= until][-ENTRIES_MAX:]:
+                    said = {name: fields[name] for name in ("index", "term", "crc")}
                     self._recorder.note("entry", said, node=node.id, group=group)
 
 
@@ -98,15 +98,33 @@ async def _dumped(folder: Path) -> bytes:
     return out if process.returncode == 0 else b""
 
 
-def _entries(dump: bytes) -> dict[int, list[dict[str, Any]]]:
-    """Group -> its entries in order of index, the last written of each."""
-    found: dict[int, dict[int, dict[str, Any]]] = {}
+class _Log(NamedTuple):
+    """What a WAL holds of a group: its term, and its entries in order of index."""
+
+    term: int
+    entries: list[dict[str, Any]]
+
+
+def _logs(dump: bytes) -> dict[int, _Log]:
+    """Group -> its log, of groups that have not gone; of each entry the one that was written last."""
+    terms: dict[int, int] = {}
+    entries: dict[int, dict[int, dict[str, Any]]] = {}
     for line in dump.splitlines():
         record = json.loads(line)
-        if record["kind"].lower() in ("entry", "copy"):
-            found.setdefault(record["group"], {})[record["fields"]["index"]] = record["fields"]
-        elif record["kind"].lower() == "truncate":
-            own = found.get(record["group"], {})
-            for index in [index for index in own if index >= record["fields"]["from_index"]]:
+        kind, group, fields = record["kind"], record["group"], record["fields"]
+        if kind == "retire" or (kind == "state" and fields["retired"]):
+            terms.pop(group, None)
+            entries.pop(group, None)
+            continue
+        if kind in ("hard", "state"):
+            terms[group] = fields["term"]
+        elif kind in ("entry", "copy"):
+            entries.setdefault(group, {})[fields["index"]] = fields
+        elif kind == "truncate":
+            own = entries.get(group, {})
+            for index in [index for index in own if index >= fields["from_index"]]:
                 del own[index]
-    return {group: [own[index] for index in sorted(own)] for group, own in found.items()}
+    return {
+        group: _Log(terms.get(group, 0), [fields for _, fields in sorted(entries.get(group, {}).items())])
+        for group in sorted(terms.keys() | entries.keys())
+    }

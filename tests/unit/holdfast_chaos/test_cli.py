@@ -186,3 +186,14 @@ def test_a_record_can_be_drawn_again(tmp_path):
     assert told.exit_code == 0
     assert told.output.startswith("invalid: ")
     assert "<!doctype html>" in (tmp_path / "report.html").read_text()
+
+
+def test_nodes_that_do_not_start_are_told_of_in_their_own_words(tmp_path):
+    """No run, no verdict, no traceback; exit status 3, as for all that says nothing."""
+    told = CliRunner().invoke(
+        root, ["run", "--nemesis", "kill-one", "--program", "no_such_module", "--out", str(tmp_path / "new")]
+    )
+
+    assert told.exit_code == 3
+    assert "ended with status 1" in told.output
+    assert "No module named no_such_module" in told.output

@@ -45,6 +45,20 @@ def test_an_index_is_one_entry():
     assert rules(replicas.check(script.notes)) == ["entry"]
 
 
+def test_who_led_a_term_has_it_on_its_disk():
+    """Or a later one; of a group that a node no longer holds nothing is known."""
+    script = digest(digest(Script(), 1, 5, "x"), 2, 5, "x")
+    script.note("leader", {"term": 3}, at=1, node=1, group=1).note(
+        "leader", {"term": 4}, at=2, node=2, group=1
+    )
+    script.note("leader", {"term": 9}, at=3, node=2, group=7)
+    script.note("durable", {"term": 5}, at=4, node=2, group=1)
+    assert rules(replicas.check(script.notes)) == []
+    script.note("durable", {"term": 2}, at=5, node=1, group=1)
+
+    assert rules(replicas.check(script.notes)) == ["durable"]
+
+
 def test_everybody_arrives():
     """After healing no replica stays behind."""
     script = digest(digest(Script(), 1, 5, "x", final=True), 2, 5, "x", final=True)

@@ -12,7 +12,9 @@ from tests.unit.holdfast_chaos.records import Script
 
 def test_notes_become_watches():
     """Each watch with its own items, in order; notes of a later format are ignored."""
-    script = Script().note("watch-open", {"watch": "w", "start": "a", "end": "b", "points": [[1, 0, "a", "b"]]}, at=1)
+    script = Script().note(
+        "watch-open", {"watch": "w", "start": "a", "end": "b", "points": [[1, 0, "a", "b"]]}, at=1
+    )
     script.note("watch-open", {"watch": "v"}, at=2)
     script.note(
         "watch-event", {"watch": "w", "kind": "PUT", "value": "x"}, at=3, key="a", group=1, revision=2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from holdfast_raft.file_disk import FileDisk, ReadOnlyDisk
@@ -50,7 +51,7 @@ def test_dump_shows_each_record_with_its_fields(wal, tmp_path):
     born = {"members": [10, 11], "base_index": 0, "base_term": 0, "snapshot_crc": 77, "about_bytes": 7}
     assert found[3] == (1, "born", 1, born)
     assert found[4] == (2, "hard", 1, {"term": 3, "vote": 11})
-    assert found[5] == (3, "entry", 1, {"index": 1, "term": 3, "bytes": 4})
+    assert found[5] == (3, "entry", 1, {"index": 1, "term": 3, "bytes": 4, "crc": crc32(b"data")})
     assert found[8] == (6, "truncate", 1, {"from_index": 3})
     assert found[9] == (7, "base", 1, {"index": 1, "term": 3, "keep_suffix": True})
     assert found[11] == (9, "retire", 2, {})

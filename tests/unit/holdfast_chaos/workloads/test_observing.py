@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
-from holdfast_chaos.workloads.observing import Observer, _entries
+from holdfast_chaos.workloads.observing import Observer, _logs
 
 from tests.unit.holdfast_chaos.runs import Desk
 
@@ -62,15 +62,22 @@ def test_replicas_meet_group_by_group():
     assert not equal_at_one_index([])
 
 
-def test_entries_are_the_last_written_ones_that_were_not_cut_off():
-    """A WAL may hold an index twice, and what a truncation took."""
+def test_a_log_is_what_was_written_last_and_not_cut_off():
+    """A WAL may hold an index twice, what a truncation took, and groups that have gone."""
     lines = [
-        {"kind": "entry", "group": 2, "fields": {"index": 1, "term": 1, "bytes": 5}},
-        {"kind": "entry", "group": 2, "fields": {"index": 2, "term": 1, "bytes": 6}},
+        {"kind": "entry", "group": 9, "fields": {"index": 1, "term": 1, "crc": 5}},
+        {"kind": "hard", "group": 2, "fields": {"term": 1, "vote": None}},
+        {"kind": "entry", "group": 2, "fields": {"index": 1, "term": 1, "crc": 5}},
+        {"kind": "entry", "group": 2, "fields": {"index": 2, "term": 1, "crc": 6}},
+        {"kind": "hard", "group": 2, "fields": {"term": 2, "vote": 1}},
         {"kind": "truncate", "group": 2, "fields": {"from_index": 2}},
-        {"kind": "entry", "group": 2, "fields": {"index": 2, "term": 2, "bytes": 7}},
+        {"kind": "entry", "group": 2, "fields": {"index": 2, "term": 2, "crc": 7}},
         {"kind": "mark", "group": 0, "fields": {"synced_to": 4}},
+        {"kind": "retire", "group": 9, "fields": {}},
+        {"kind": "state", "group": 8, "fields": {"term": 3, "retired": True}},
+        {"kind": "copy", "group": 7, "fields": {"index": 4, "term": 1, "crc": 8}},
     ]
-    found = _entries("\n".join(map(json.dumps, lines)).encode())
+    found = _logs("\n".join(map(json.dumps, lines)).encode())
 
-    assert [(e["index"], e["term"], e["bytes"]) for e in found[2]] == [(1, 1, 5), (2, 2, 7)]
+    told = {group: (log.term, [e["crc"] for e in log.entries]) for group, log in found.items()}
+    assert told == {2: (2, [5, 7]), 7: (0, [8])}
