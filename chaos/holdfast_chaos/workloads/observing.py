@@ -1,8 +1,8 @@
 """What replicas say of themselves, noted while a run goes on, and at its end.
 
 Notes: `leader` whenever another node says that it leads a term; `digest` of every replica now and then, and
-`final` ones once all replicas of each group stand at one index; `entry` for the last entries of each node's
-WAL and `durable` for the term that it holds of a group, both by `holdfast wal dump`.
+`final` ones once all replicas of each group stand at one index; `entry` for entries of each node's WAL and
+`durable` for the term that it holds of a group, both by `holdfast wal dump`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
 from holdfast_chaos.cluster.cluster import Cluster
@@ -22,7 +25,7 @@ DIGEST_EVERY: Final = 10
 """Looks between two notes of digests."""
 SETTLE_S: Final = 20.0
 ENTRIES_MAX: Final = 300
-"""Of each node and group, the last ones: a record must stay readable."""
+"""Of each node and group, so many: a record must stay readable."""
 
 
 class Observer:
@@ -75,16 +78,33 @@ class Observer:
         self._note_digests(replicas, final=True)
 
     async def note_logs(self) -> None:
-        """What every node's WAL holds, also of nodes that do not run: terms, the last committed entries."""
+        """What every node's WAL holds, also of nodes that do not run: terms, committed entries.
+
+        Of entries the last ones, and where nodes differ the first ones that do.
+        """
         committed = {(r.node, r.group): r.commit_index for r in await self._cluster.admin.all_replicas()}
+        logs: dict[int, dict[int, list[_Entry]]] = {}  # group -> node -> its committed entries
         for node in self._cluster.nodes.values():
             folder = node.place.disk if (node.place.disk / "wal").is_dir() else node.place.data
             for group, log in (await asyncio.to_thread(_logs, await _dumped(folder))).items():
                 self._recorder.note("durable", {"term": log.term}, node=node.id, group=group)
                 until = committed.get((node.id, group), 0)
-                for fields in [e for e in log.entries if e["index"] <= until][-ENTRIES_MAX:]:
-                    said = {name: fields[name] for name in ("index", "term", "crc")}
-                    self._recorder.note("entry", said, node=node.id, group=group)
+                logs.setdefault(group, {})[node.id] = [e for e in log.entries if e.index <= until]
+        for group, by_node in logs.items():
+            differing = _differing(by_node.values())[:ENTRIES_MAX]
+            for node_id, entries in by_node.items():
+                told = {entry.index for entry in entries[-ENTRIES_MAX:]}.union(differing)
+                for entry in entries:
+                    if entry.index in told:
+                        self._recorder.note("entry", asdict(entry), node=node_id, group=group)
+
+
+def _differing(logs: Iterable[Sequence[_Entry]]) -> list[int]:
+    """The indexes at which not all logs that hold one hold the same."""
+    said: dict[int, set[_Entry]] = {}
+    for entry in chain.from_iterable(logs):
+        said.setdefault(entry.index, set()).add(entry)
+    return sorted(index for index, entries in said.items() if len(entries) > 1)
 
 
 async def _dumped(folder: Path) -> bytes:
@@ -98,33 +118,42 @@ async def _dumped(folder: Path) -> bytes:
     return out if process.returncode == 0 else b""
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class _Entry:
+    """An entry of a WAL. crc: of its content."""
+
+    index: int
+    term: int
+    crc: int
+
+
 class _Log(NamedTuple):
     """What a WAL holds of a group: its term, and its entries in order of index."""
 
     term: int
-    entries: list[dict[str, Any]]
+    entries: list[_Entry]
 
 
 def _logs(dump: bytes) -> dict[int, _Log]:
     """Group -> its log, of groups that have not gone; of each entry the one that was written last."""
     terms: dict[int, int] = {}
-    entries: dict[int, dict[int, dict[str, Any]]] = {}
+    entries: dict[int, dict[int, _Entry]] = {}
     for line in dump.splitlines():
         record = json.loads(line)
         kind, group, fields = record["kind"], record["group"], record["fields"]
         if kind == "retire" or (kind == "state" and fields["retired"]):
             terms.pop(group, None)
             entries.pop(group, None)
-            continue
-        if kind in ("hard", "state"):
+        elif kind in ("hard", "state"):
             terms[group] = fields["term"]
         elif kind in ("entry", "copy"):
-            entries.setdefault(group, {})[fields["index"]] = fields
+            entry = _Entry(fields["index"], fields["term"], fields["crc"])
+            entries.setdefault(group, {})[entry.index] = entry
         elif kind == "truncate":
             own = entries.get(group, {})
             for index in [index for index in own if index >= fields["from_index"]]:
                 del own[index]
     return {
-        group: _Log(terms.get(group, 0), [fields for _, fields in sorted(entries.get(group, {}).items())])
+        group: _Log(terms.get(group, 0), sorted(entries.get(group, {}).values()))
         for group in sorted(terms.keys() | entries.keys())
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
-from holdfast_chaos.workloads.observing import Observer, _logs
+from holdfast_chaos.workloads.observing import ENTRIES_MAX, Observer, _differing, _Entry, _logs
 
 from tests.unit.holdfast_chaos.runs import Desk
 
@@ -79,5 +80,14 @@ def test_a_log_is_what_was_written_last_and_not_cut_off():
     ]
     found = _logs("\n".join(map(json.dumps, lines)).encode())
 
-    told = {group: (log.term, [e["crc"] for e in log.entries]) for group, log in found.items()}
+    told = {group: (log.term, [entry.crc for entry in log.entries]) for group, log in found.items()}
     assert told == {2: (2, [5, 7]), 7: (0, [8])}
+
+
+def test_all_of_the_logs_is_compared():
+    """What one log no longer holds says nothing; what two hold must be one entry, however old it is."""
+    old, other, new = _Entry(1, 1, 7), _Entry(1, 1, 8), _Entry(2 + ENTRIES_MAX, 1, 9)
+
+    assert _differing([[old, new], [old, new], [new]]) == []
+    assert _differing([[old, new], [other, new], [new]]) == [1]
+    assert _differing([[old], [replace(old, term=2)]]) == [1]
