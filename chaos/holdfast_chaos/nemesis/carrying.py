@@ -2,7 +2,8 @@
 
 A fault's notes are those of `availability.py`: its beginning, every proof, and that it is healed, under one
 id. One that breaks (the cluster does not come back) is noted with its error and ends the run's plan, since
-what follows would be about something else; what is under way is healed first.
+what follows would be about something else; what is under way is healed first. One that finds its node down
+has come too late: another fault took it, and that this one shows no proof says so.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from holdfast_chaos.cluster.cluster import Cluster
+from holdfast_chaos.cluster.control import NoControlError
 from holdfast_chaos.cluster.node_process import NodeEndedError
 from holdfast_chaos.nemesis.stage import Crashing, Nemesis, ServedDamageError, Stage
 from holdfast_chaos.schedule import KINDS, Planned
@@ -78,7 +81,8 @@ class Carrier:
         chance = random.Random(fault.seed)
         stage = Stage(self._cluster, chance, self._clients, fault.end_s - fault.begin_s, proof)
         try:
-            await self._nemeses[fault.name](stage)
+            with suppress(NoControlError):
+                await self._nemeses[fault.name](stage)
         except Exception as problem:  # noqa: BLE001 - noted, and the run is not valid
             self.problems.append(f"{fault.name}: {problem}")
             note("error", kind=_kind(problem), text=f"{type(problem).__name__}: {problem}")

@@ -189,6 +189,21 @@ def test_a_fault_without_proof_makes_the_run_void():
     assert (absent.verdict, rules(absent)) == (Verdict.VOID, ["not fired"])
 
 
+def test_a_fault_that_another_one_overtook_is_no_proof_and_no_harm():
+    """Where its nemesis fired at another time, and only beside another fault."""
+
+    def run(*, beside: bool, fired: bool) -> Any:
+        script = fault(busy((0, 9000)), 1000, 1200, proof=False)
+        fault(script, 1100 if beside else 1300, 1400, name="pause", number=2)
+        fault(script, 4000, 4100, number=3, proof=fired)
+        return judged(script)
+
+    told = run(beside=True, fired=True)
+    assert (told.verdict, told.figures["overtaken"]) == (Verdict.VALID, 1)
+    assert rules(run(beside=False, fired=True)) == ["not fired"]
+    assert rules(run(beside=True, fired=False)) == ["not fired", "not fired"]
+
+
 def test_faults_are_read_from_notes():
     """One that was never healed lasts to the end; one that never began is damage."""
     open_ended = fault(Script(), 5, None, minority=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast_chaos.availability import faults_of
+from holdfast_chaos.cluster.control import NoControlError
 from holdfast_chaos.cluster.node_process import NodeEndedError
 from holdfast_chaos.nemesis.carrying import PROOFS_MAX, Carrier
 from holdfast_chaos.nemesis.stage import Nemesis, ServedDamageError, Stage
@@ -108,6 +109,18 @@ def test_a_fault_that_breaks_ends_the_plan_and_says_whose_failure_it_is(tmp_path
         assert carrier.problems
 
     assert kinds == ["stuck", "served", "nemesis"]
+
+
+def test_a_fault_whose_node_is_down_came_too_late(tmp_path: Path) -> None:
+    """Nobody's failure; it shows no proof, and the plan goes on."""
+
+    async def too_late(_: Stage) -> None:
+        raise NoControlError
+
+    desk, carrier = carried(tmp_path, {"kill-one": too_late, "pause-leader": calm})
+
+    assert [fault.proofs for fault in faults_of(desk.events(), 0)] == [0, 1]
+    assert not carrier.problems
 
 
 def test_a_loop_does_not_fill_the_record_with_proofs(tmp_path: Path) -> None:
