@@ -28,6 +28,7 @@ PROCESSES: Final = (
 )
 NETWORK: Final = (
     "isolate-leader",
+    "kill-isolated",
     "partition-halves",
     "partition-ring",
     "partition-bridge",

@@ -30,6 +30,7 @@ KINDS: Final[dict[str, Kind]] = {
     for kind in (
         Kind("kill-one", 0.5, 3, True),
         Kind("kill-leader", 0.5, 3, True),
+        Kind("kill-isolated", 1, 4, True),
         Kind("kill-majority", 0.5, 1.5, False),
         Kind("kill-all", 0.2, 1, False),
         Kind("pause-leader", 0.1, 5, True),

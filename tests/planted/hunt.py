@@ -46,9 +46,9 @@ SPARE = ("--nodes", "5")
 DEEP = ("--clients", "6", "--hands", "12")
 """Many operations of a client at a time: frames hold several, and much is under way when something breaks."""
 QUICK = ("--interval", "1", "--rest", "0")
-LOG = Mix("append", "isolate-leader,kill-one", (*TWO, *QUICK, *DEEP))
+LOG = Mix("append", "kill-isolated,isolate-leader", (*QUICK, *DEEP))
 """A leader that was cut off and has started again is told of a commit index before its tail is replaced."""
-LATE = Mix("append", "delay,kill-leader,isolate-leader,partition-flapping", (*TWO, *QUICK, *DEEP))
+LATE = Mix("append", "delay,kill-leader,kill-isolated,partition-flapping", (*TWO, *QUICK, *DEEP))
 POWER = Mix("append", "power-loss,slow-disks,isolate-leader", (*TWO, *QUICK))
 VOTES = Mix("append", "power-loss,slow-disks,crash-loop,partition-flapping", (*TWO, *QUICK))
 SNAPSHOTS = Mix("append", "compaction,power-loss,kill-one,isolate-leader", (*TWO, *QUICK))

@@ -103,6 +103,11 @@ class Wires:
         for source, target in pairs:
             self(source, target).change(is_cut=True)
 
+    def mend(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Lets these directions pass again."""
+        for source, target in pairs:
+            self(source, target).change(is_cut=False)
+
     def heal(self) -> None:
         """Every wire is plain again."""
         for wire in self:

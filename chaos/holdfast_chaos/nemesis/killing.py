@@ -1,4 +1,4 @@
-"""Processes that end: kill -9 of one node, the leader, a majority, all; crash loops; rolling restarts."""
+"""Processes that end: kill -9 of one node, of the leader (also cut off), a majority, all; loops, restarts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from holdfast_chaos.cluster.node_process import NodeEndedError, NodeProcess
+from holdfast_chaos.nemesis.partitions import isolated
 from holdfast_chaos.nemesis.stage import Stage
 
 UP_S = (0.1, 1.0)
 """How long a node of a crash loop lives, from its start."""
+ALONE_S: Final = (0.1, 1.5)
+"""How long a leader is cut off before it ends: it takes writes until it steps down; others lead by then."""
 POINT_STRUCK: Final = 137
 """Exit status of a node whose disk was told to end it."""
 
@@ -57,6 +60,26 @@ async def one(stage: Stage) -> None:
 async def leader(stage: Stage) -> None:
     """The one that leads most groups."""
     await down(stage, [await stage.leader()])
+
+
+async def isolated_leader(stage: Stage) -> None:
+    """The leader, soon after it was cut off: it comes back with entries that it alone has.
+
+    A cut alone holds what its peers say, and it hears all of that in order at the end; a node that has
+    started again hears only what is said from then on.
+    """
+    number = await stage.leader()
+    pairs = isolated(number, stage.cluster.numbers)
+    node = stage.cluster.nodes[number]
+    async with brought_back([node]):
+        stage.cluster.wires.cut(pairs)
+        try:
+            await asyncio.sleep(min(stage.chance.uniform(*ALONE_S), stage.left_s))
+            if node.kill() and node.status == -signal.SIGKILL:
+                stage.proof(f"node {number}, cut off, ended by signal {int(signal.SIGKILL)}")
+            await stage.over()
+        finally:
+            stage.cluster.wires.mend(pairs)
 
 
 async def majority(stage: Stage) -> None:

@@ -21,6 +21,7 @@ from holdfast_chaos.nemesis.stage import Nemesis
 NEMESES: Final[Mapping[str, Nemesis]] = {
     "kill-one": killing.one,
     "kill-leader": killing.leader,
+    "kill-isolated": killing.isolated_leader,
     "kill-majority": killing.majority,
     "kill-all": killing.everyone,
     "crash-loop": killing.crash_loop,

@@ -64,8 +64,7 @@ async def cut(stage: Stage, pairs: Pairs) -> None:
         if held:
             stage.proof(f"{held} bytes had to wait, on {_shown(pairs)}")
     finally:
-        for source, target in pairs:
-            wires(source, target).change(is_cut=False)
+        wires.mend(pairs)
 
 
 def _shown(pairs: Pairs) -> str:
@@ -117,8 +116,7 @@ async def flapping(stage: Stage) -> None:
         try:
             await asyncio.sleep(min(stage.chance.uniform(*FLAP_S), stage.left_s))
         finally:
-            for source, target in pairs:
-                wires(source, target).change(is_cut=False)
+            wires.mend(pairs)
         if wires.held > before:
             stage.proof(f"{wires.held - before} bytes to and from node {node} had to wait")
         await asyncio.sleep(min(stage.chance.uniform(*FLAP_S), stage.left_s))
