@@ -49,7 +49,7 @@ QUICK = ("--interval", "1", "--rest", "0")
 LOG = Mix("append", "kill-isolated,isolate-leader", (*QUICK, *DEEP))
 """A leader that was cut off and has started again is told of a commit index before its tail is replaced."""
 LATE = Mix("append", "delay,kill-leader,kill-isolated,partition-flapping", (*TWO, *QUICK, *DEEP))
-POWER = Mix("append", "power-loss,slow-disks,isolate-leader", (*TWO, *QUICK))
+POWER = Mix("append", "power-loss,slow-disks", (*TWO, *QUICK))
 VOTES = Mix("append", "power-loss,slow-disks,crash-loop,partition-flapping", (*TWO, *QUICK))
 SNAPSHOTS = Mix("append", "compaction,power-loss,kill-one,isolate-leader", (*TWO, *QUICK))
 BEHIND = Mix("append", "compaction,partition-halves,reset,pause-follower", (*TWO, *QUICK))
