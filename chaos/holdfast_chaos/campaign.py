@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast_chaos.generator import GENERATORS
-from holdfast_chaos.nemesis.known import fitting
+from holdfast_chaos.nemesis.known import FILLS_HISTORY, fitting
 from holdfast_chaos.runner import Outcome, Wish
 from holdfast_chaos.scenarios import DAMAGE, DISKS, NETWORK, PLACEMENT, POWER, PROCESSES
 
@@ -36,9 +36,11 @@ def wish_of(seed: int, base: Wish) -> Wish:
     chance = random.Random(seed)
     nodes = chance.choice((3, 5))
     pool, side_by_side = chance.choice(POOLS)
-    names = fitting(sorted(set(pool)), nodes)
+    workload = chance.choice(sorted(GENERATORS))
+    unfit = FILLS_HISTORY if workload == "watch" else ()
+    names = fitting(sorted(set(pool).difference(unfit)), nodes)
     return base._replace(
-        workload=chance.choice(sorted(GENERATORS)),
+        workload=workload,
         nemeses=tuple(sorted(chance.sample(names, FAULTS))),
         nodes=nodes,
         seconds=RUN_S,

@@ -30,7 +30,7 @@ from holdfast_chaos.operation import Operation, notes, pair
 from holdfast_chaos.record import Event, Header, Record
 from holdfast_chaos.search import STEPS_MAX
 from holdfast_chaos.verdict import Finding, Judgement, judge
-from holdfast_chaos.watch_notes import changes_of, watches_of
+from holdfast_chaos.watch_notes import changes_of, gone, watches_of
 
 
 class Budget(NamedTuple):
@@ -80,6 +80,13 @@ def _bank(case: Case) -> Judgement:
     return bank.check(case.operations, accounts, balance, overdraft=case.setting("overdraft", False))
 
 
+def _watch(case: Case) -> Judgement:
+    why = gone(case.notes)
+    if why:
+        return judge("watch", missing=[Finding("no reference", why)])
+    return watching.check(watches_of(case.notes), changes_of(case.notes))
+
+
 def _ttl(case: Case) -> Judgement:
     """While a fault goes on, and until its recovery is due, there may be no leader."""
     end_ns = max((o.reply.time_ns for o in case.operations if o.reply is not None), default=0)
@@ -103,7 +110,7 @@ _CHECKERS: Final[dict[str, Callable[[Case], Judgement]]] = {
     "bank": _bank,
     "values": lambda case: values.check(case.operations),
     "guarantees": _guarantees,
-    "watch": lambda case: watching.check(watches_of(case.notes), changes_of(case.notes)),
+    "watch": _watch,
     "ttl": _ttl,
     "replicas": lambda case: replicas.check(case.notes),
     "availability": _availability,

@@ -232,13 +232,24 @@ class _Run:
             await self._observer.settle()
             await self._observer.note_logs()
             if client is not None:
-                count = await note_changes(client, beginning, self._recorder)
-                self._say(f"{count} changes in the shards' history")
+                await self._note_changes(client, beginning)
             self._recorder.note("end")
         finally:
             await self._crowd.close()
             if client is not None:
                 await client.aclose()
+
+    async def _note_changes(self, client: holdfast.Client, beginning: Sequence[WatchPoint]) -> None:
+        """What watches are judged by, where the shards' history still has it."""
+        try:
+            count = await note_changes(client, beginning, self._recorder)
+        except holdfast.RefusedError as problem:
+            if problem.reason is not holdfast.Reason.COMPACTED:
+                raise
+            self._recorder.note("changes-gone", {"text": str(problem)})
+            self._say(f"watches cannot be judged: {problem}")
+        else:
+            self._say(f"{count} changes in the shards' history")
 
     async def _note_shards(self) -> None:
         """Which group serves which keys, of a run in which that stands."""

@@ -7,7 +7,8 @@ Notes, each with the watch's name in `value["watch"]` but the last:
   that there are when it does not say;
 - `watch-lost`: the connection broke; `watch-resume`: `{"points": [...]}`, taken up again by its caller;
 - `watch-caught-up`: `{"points": [point]}`, the end of a snapshot;
-- `change`: a change out of a shard's log: key, group, revision; `{"kind": text, "value": text}`.
+- `change`: a change out of a shard's log: key, group, revision; `{"kind": text, "value": text}`;
+- `changes-gone`: `{"text": text}`: the log no longer had them all, so that there is nothing to judge by.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ def watches_of(notes: Iterable[Event]) -> tuple[Watched, ...]:
 def changes_of(notes: Iterable[Event]) -> tuple[Change, ...]:
     """The reference."""
     return tuple(_change(note) for note in notes if note.f == "change")
+
+
+def gone(notes: Iterable[Event]) -> str:
+    """Why there is no reference; empty: there is."""
+    return next((note.value["text"] for note in notes if note.f == "changes-gone"), "")
 
 
 def _item(note: Event) -> Item | None:

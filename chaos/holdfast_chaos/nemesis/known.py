@@ -65,6 +65,8 @@ REPLICAS: Final = 3
 """Of every shard."""
 NEEDS_A_SPARE: Final = frozenset({"drain"})
 """These want more nodes than a shard has replicas."""
+FILLS_HISTORY: Final = frozenset({"compaction", "disk-full", "failpoint", "bit-flip-snapshot"})
+"""These write MiBs, so that a shard no longer has all that watches are judged by."""
 NEEDS_OUR_DISK: Final = frozenset(
     {
         "slow-disk",

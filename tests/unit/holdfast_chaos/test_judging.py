@@ -46,6 +46,19 @@ def test_a_checker_that_breaks_says_unknown():
     assert "accounts" in told["bank"].findings[0].message
 
 
+def test_watches_without_the_changes_that_were_are_not_judged():
+    """The shards had let their history go: VOID, with the reason, not a list of events that never were."""
+    script = good().note("watch-open", {"watch": "w"}, at=1)
+    script.note(
+        "watch-event", {"watch": "w", "kind": "PUT", "value": "a"}, at=2, key="k", group=1, revision=1
+    )
+    script.note("changes-gone", {"text": "COMPACTED"}, at=9)
+    told = {j.checker: j for j in judgements(script.record("watch", **NO_DEMANDS))}
+
+    assert told["watch"].verdict is Verdict.VOID
+    assert told["watch"].findings[0].message == "COMPACTED"
+
+
 def test_an_unknown_workload_is_not_passed_over():
     """Nobody knows how to judge it."""
     assert overall(judgements(good().record("chess"))) is Verdict.UNKNOWN
