@@ -31,7 +31,7 @@ from tests.bench.closed_loop import Tally
 from tests.bench.frame_stream import FrameStream
 from tests.bench.generator import measured, say, settle, told_to_go
 from tests.bench.load import Load
-from tests.bench.open_loop import BURST_S, OUTSTANDING_MAX, due_at, due_until
+from tests.bench.open_loop import BURST_S, OUTSTANDING_MAX, arrivals, due_at
 from tests.bench.traffic import PLAN, drawn
 
 PACK_S = 0.003
@@ -84,19 +84,10 @@ class Gateway:
     async def ask(self, rate: float, seconds: float) -> Tally:
         """`rate` requests a second for some seconds, then waits for the answers."""
         self.tally = tally = Tally()
-        clock, total, issued = time.perf_counter, int(rate * seconds), 0
-        began = clock()
-        while issued < total:
-            now = clock()
-            until = min(total, due_until(now - began, rate))
-            if until > issued:
-                tally.late.append(now - began - due_at(issued, rate))
+        async for numbers, began in arrivals(rate, seconds, tally, to_the_next_pack):
             room = OUTSTANDING_MAX - self.outstanding
-            tally.dropped += max(0, until - issued - room)
-            self._send(range(max(issued, until - room), until), began, rate)
-            issued = max(issued, until)
-            # To the end of this PACK_S and a little more: a timer that came before it would find nothing.
-            await asyncio.sleep(PACK_S - (clock() - began) % PACK_S + BURST_S / 10)
+            tally.dropped += max(0, len(numbers) - room)
+            self._send(numbers[:room], began, rate)
         while self.outstanding:
             self.idle.clear()
             await self.idle.wait()
@@ -142,6 +133,11 @@ class Gateway:
             self._oldest += 1
         if not self.outstanding:
             self.idle.set()
+
+
+def to_the_next_pack(elapsed: float) -> float:
+    """To the end of this PACK_S and a little more: a timer that came before it would find nothing."""
+    return PACK_S - elapsed % PACK_S + BURST_S / 10
 
 
 async def run(load: Load) -> None:

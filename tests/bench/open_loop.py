@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import holdfast
 
@@ -34,11 +34,33 @@ def due_until(elapsed: float, rate: float) -> int:
     return math.ceil(math.floor(elapsed / BURST_S) * BURST_S * rate - 1e-6)
 
 
+async def arrivals(
+    rate: float, seconds: float, tally: Tally, pause: Callable[[float], float]
+) -> AsyncIterator[tuple[range, float]]:
+    """The numbers of the requests that have come since the last time, and when the first second began.
+
+    Args:
+        rate: requests a second.
+        seconds: for so long they come.
+        tally: is told how late the caller was.
+        pause: how long to wait for the next ones, by the seconds that have passed.
+    """
+    clock, total = time.perf_counter, int(rate * seconds)
+    began, issued = clock(), 0
+    while issued < total:
+        elapsed = clock() - began
+        until = min(total, due_until(elapsed, rate))
+        if until > issued:
+            tally.late.append(elapsed - due_at(issued, rate))
+            yield range(issued, until), began
+            issued = until
+        await asyncio.sleep(pause(clock() - began))
+
+
 async def open_loop(call: NumberedCall, rate: float, seconds: float) -> Tally:
     """`rate` requests a second for some seconds, then waits for the answers."""
     tally = Tally()
     clock = time.perf_counter
-    total = int(rate * seconds)
     outstanding: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
 
@@ -50,21 +72,14 @@ async def open_loop(call: NumberedCall, rate: float, seconds: float) -> Tally:
         else:
             tally.samples.append(clock() - due)
 
-    began, issued = clock(), 0
-    while issued < total:
-        now = clock()
-        until = min(total, due_until(now - began, rate))
-        if until > issued:
-            tally.late.append(now - began - due_at(issued, rate))
-        for number in range(issued, until):
+    async for numbers, began in arrivals(rate, seconds, tally, lambda _: BURST_S):
+        for number in numbers:
             if len(outstanding) >= OUTSTANDING_MAX:
                 tally.dropped += 1
                 continue
             task = loop.create_task(one(number, began + due_at(number, rate)))
             outstanding.add(task)
             task.add_done_callback(outstanding.discard)
-        issued = max(issued, until)
-        await asyncio.sleep(BURST_S)
     while outstanding:
         await asyncio.gather(*outstanding)
     return tally

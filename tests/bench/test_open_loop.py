@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from tests.bench.closed_loop import Tally
 from tests.bench.mixed_row import bisected, with_failures
-from tests.bench.open_loop import BURST_S, due_at, due_until
+from tests.bench.open_loop import BURST_S, arrivals, due_at, due_until
 
 
 @pytest.mark.parametrize("rate", [36_000.0, 12_000.0, 500.0, 7.0])
@@ -37,3 +40,15 @@ def test_the_search_goes_up_where_it_held_and_down_where_it_did_not():
     assert bisected(0.0, 36_000.0, 0) == 9_000.0
     assert bisected(0.0, 9_000.0, 1) == 4_500.0
     assert bisected(9_000.0, 36_000.0, 1) == 22_500.0
+
+
+def test_every_request_arrives_once_and_the_lateness_is_told():
+    """Whatever the pauses; the second ends with the last number."""
+    tally = Tally()
+
+    async def came() -> list[int]:
+        return [n async for numbers, _ in arrivals(5_000.0, 0.05, tally, lambda _: 0.003) for n in numbers]
+
+    assert asyncio.run(came()) == list(range(250))
+    assert tally.late
+    assert min(tally.late) >= 0
