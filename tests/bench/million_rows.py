@@ -33,6 +33,8 @@ RATE = 3_000.0
 FILLER_RATE, FILLER_BYTES = 200.0, 16_384
 """A snapshot is due every 64 MiB of entries: these few puts make it one in about 20 s."""
 LOAD_S = 90.0
+WORST = 5
+"""Stalls of each node whose parts are told."""
 LOOK_S = 0.05
 SLACK_S = 0.5
 MB = 1e6
@@ -119,14 +121,15 @@ def snapshot_stall(bench: Bench, side: Holdfast, load: Load) -> RowResult:
     taken = sum(after[node] > before[node] for node in after)
     # Looked at from the first look on: before that, the warm-up and the generator's start.
     whole = [stalls.Span(seen[0][0][0], time.monotonic())]
-    inside, outside, own = [], [], []
+    inside, outside, own, worst = [], [], [], []
     for node, moments in zip(side.nodes, seen, strict=True):
         noted = stalls.within(stalls.parsed((node.config.parent / "stalls").read_text()), whole)
         during = stalls.within(noted, stalls.joined(moments, SLACK_S))
         inside.append(stalls.longest_ms(during))
         outside.append(stalls.longest_ms(set(noted) - set(during)))
         own.append(stalls.longest_own_ms(during))
-    return stall_result(run, inside, outside, own, taken, seconds)
+        worst.append(stalls.worst(noted, WORST))
+    return stall_result(run, inside, outside, own, worst, taken, seconds)
 
 
 def loads_of_stall(load: Load) -> list[Load]:
@@ -147,7 +150,13 @@ def drive_all(side: Holdfast, loads: list[Load], meanwhile: Callable[[], None]) 
 
 
 def stall_result(
-    run: Run, inside: list[float], outside: list[float], own: list[float], taken: int, seconds: float
+    run: Run,
+    inside: list[float],
+    outside: list[float],
+    own: list[float],
+    worst: list[list[dict[str, float]]],
+    taken: int,
+    seconds: float,
 ) -> RowResult:
     return RowResult(
         STALL,
@@ -164,6 +173,12 @@ def stall_result(
             f"and {FILLER_RATE:g} puts/s of {FILLER_BYTES:,} bytes, so that snapshots are due",
             f"{taken} of {len(inside)} nodes finished a snapshot meanwhile",
         ],
-        details={"during_ms": inside, "without_ms": outside, "own_ms": own, "snapshots": taken},
+        details={
+            "during_ms": inside,
+            "without_ms": outside,
+            "own_ms": own,
+            "snapshots": taken,
+            "worst_of_each_node": worst,
+        },
         skipped="" if taken else "no snapshot was taken in the time",
     )

@@ -7,12 +7,19 @@ from typing import NamedTuple
 
 
 class Stall(NamedTuple):
-    """The loop did not look for `seconds` until `ended`: it ran, had no core, or waited for a lock."""
+    """The loop did not look for `seconds` until `ended`: it ran, had no core, or waited for a lock.
+
+    Attributes:
+        ran: the loop's thread, of that time.
+        without_core: it could have run, and had no core.
+        collected: of all of it, what collections of garbage took.
+    """
 
     ended: float
     seconds: float
     ran: float = 0.0
     without_core: float = 0.0
+    collected: float = 0.0
 
     @property
     def began(self) -> float:
@@ -36,7 +43,7 @@ def parsed(text: str) -> list[Stall]:
     made = []
     for line in text.splitlines(keepends=True):
         words = line.split()
-        if line.endswith("\n") and len(words) == 4:
+        if line.endswith("\n") and len(words) == len(Stall._fields):
             made.append(Stall(*map(float, words)))
     return made
 
@@ -54,6 +61,20 @@ def longest_ms(stalls: Iterable[Stall]) -> float:
 def longest_own_ms(stalls: Iterable[Stall]) -> float:
     """The longest there would have been had the loop's thread always had a core."""
     return max((stall.own for stall in stalls), default=0.0) * 1e3
+
+
+def worst(stalls: Iterable[Stall], count: int) -> list[dict[str, float]]:
+    """The longest ones, in ms, and what they are made of."""
+    longest = sorted(stalls, key=lambda stall: stall.seconds, reverse=True)[:count]
+    return [
+        {
+            "ms": round(stall.seconds * 1e3, 2),
+            "ran_ms": round(stall.ran * 1e3, 2),
+            "without_core_ms": round(stall.without_core * 1e3, 2),
+            "collected_ms": round(stall.collected * 1e3, 2),
+        }
+        for stall in longest
+    ]
 
 
 def joined(moments: Sequence[tuple[float, bool]], slack: float) -> list[Span]:

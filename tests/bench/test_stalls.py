@@ -8,7 +8,7 @@ from tests.bench.stalls import Span, Stall
 
 def test_a_line_cut_short_is_left_out():
     """A node that was killed may have been writing."""
-    assert stalls.parsed("10.5 0.25 0.05 0.2\n11.0 0.0 0.0") == [Stall(10.5, 0.25, 0.05, 0.2)]
+    assert stalls.parsed("10.5 0.25 0.05 0.2 0.01\n11.0 0.0 0.0") == [Stall(10.5, 0.25, 0.05, 0.2, 0.01)]
 
 
 def test_a_stall_counts_where_it_overlaps():
@@ -43,3 +43,13 @@ def test_what_a_loop_waits_for_a_core_is_not_its_own():
     """On cores that the load shares, the others' turn is not the product's stall."""
     assert stalls.longest_own_ms([Stall(1.0, 0.05, 0.01, 0.04), Stall(2.0, 0.02, 0.02, 0.0)]) == 20.0
     assert stalls.longest_own_ms([]) == 0.0
+
+
+def test_the_worst_are_told_with_their_parts():
+    """The longest first, so many and no more."""
+    noted = [Stall(1.0, 0.004), Stall(2.0, 0.05, 0.01, 0.02, 0.008), Stall(3.0, 0.02)]
+
+    assert [each["ms"] for each in stalls.worst(noted, 2)] == [50.0, 20.0]
+    assert stalls.worst(noted, 1) == [
+        {"ms": 50.0, "ran_ms": 10.0, "without_core_ms": 20.0, "collected_ms": 8.0}
+    ]
