@@ -169,6 +169,8 @@ def _born_fields(record: Record) -> Fields:
         "members": list(born.members),
         "base_index": born.base_index,
         "base_term": born.base_term,
+        "term": born.first_term,
+        "vote": born.first_vote,
         "snapshot_crc": born.snapshot_crc,
         "about_bytes": len(born.about),
     }

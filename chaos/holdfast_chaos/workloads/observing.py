@@ -144,7 +144,7 @@ def _logs(dump: bytes) -> dict[int, _Log]:
         if kind == "retire" or (kind == "state" and fields["retired"]):
             terms.pop(group, None)
             entries.pop(group, None)
-        elif kind in ("hard", "state"):
+        elif kind in ("born", "hard", "state"):
             terms[group] = fields["term"]
         elif kind in ("entry", "copy"):
             entry = _Entry(fields["index"], fields["term"], fields["crc"])

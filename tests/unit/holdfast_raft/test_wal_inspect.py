@@ -49,6 +49,7 @@ def test_dump_shows_each_record_with_its_fields(wal, tmp_path):
     changes = ["born", "hard", "entry", "entry", "entry", "truncate", "base", "born", "retire", "copying"]
     assert kinds == ["header", "mark", "mark", *changes, "spare"]
     born = {"members": [10, 11], "base_index": 0, "base_term": 0, "snapshot_crc": 77, "about_bytes": 7}
+    born |= {"term": 0, "vote": None}
     assert found[3] == (1, "born", 1, born)
     assert found[4] == (2, "hard", 1, {"term": 3, "vote": 11})
     assert found[5] == (3, "entry", 1, {"index": 1, "term": 3, "bytes": 4, "crc": crc32(b"data")})

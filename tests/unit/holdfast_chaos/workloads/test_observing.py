@@ -77,11 +77,12 @@ def test_a_log_is_what_was_written_last_and_not_cut_off():
         {"kind": "retire", "group": 9, "fields": {}},
         {"kind": "state", "group": 8, "fields": {"term": 3, "retired": True}},
         {"kind": "copy", "group": 7, "fields": {"index": 4, "term": 1, "crc": 8}},
+        {"kind": "born", "group": 6, "fields": {"base_index": 9, "base_term": 1, "term": 2, "vote": 3}},
     ]
     found = _logs("\n".join(map(json.dumps, lines)).encode())
 
     told = {group: (log.term, [entry.crc for entry in log.entries]) for group, log in found.items()}
-    assert told == {2: (2, [5, 7]), 7: (0, [8])}
+    assert told == {2: (2, [5, 7]), 6: (2, []), 7: (0, [8])}
 
 
 def test_all_of_the_logs_is_compared():
