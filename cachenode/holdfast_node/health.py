@@ -19,7 +19,7 @@ from holdfast_node.http import Page
 
 # Beyond this the stamps this node would give as a leader may need stepping (protocols.md 3).
 CLOCK_OFFSET_MS_MAX = 500
-INTERVAL_S = 0.2
+INTERVAL_S = 0.5
 
 
 class ReplicaFacts(NamedTuple):

@@ -344,8 +344,8 @@ class Server:
         stack.push_async_callback(server.stop, GRACE_S)
         await self._open_peer_port()
         await self._open_http()
-        reporter = health.HealthReporter(health_servicer, self._node.health, _STATUSES)
-        for work in (reporter.run(), self._watch_loop(), allocator.give_back()):
+        self._health = health.HealthReporter(health_servicer, self._node.health, _STATUSES)
+        for work in (self._health.run(), self._watch_loop(), allocator.give_back()):
             stack.push_async_callback(_cancelled, self._loop.create_task(work))
         self._transport.start()
         self._core.start()
@@ -390,6 +390,7 @@ class Server:
     async def retire(self) -> None:
         """Takes no more work, says goodbye, hands leaderships over and ends the groups."""
         self._served.closing = self._node.closing = True
+        await self._health.report()
         self._cache.say_goodbye()
         await self._node.give_up_leaderships(HAND_OVER_S)
         # Whoever waits is told; the answers leave while the server stops.
