@@ -45,6 +45,8 @@ TWO = ("--side-by-side", "2")
 SPARE = ("--nodes", "5")
 DEEP = ("--clients", "6", "--hands", "12")
 """Many operations of a client at a time: frames hold several, and much is under way when something breaks."""
+WIDE = ("--clients", "36", "--hands", "1")
+"""Each client learns by itself of a shard that has gone elsewhere."""
 QUICK = ("--interval", "1", "--rest", "0")
 LOG = Mix("append", "kill-isolated,isolate-leader", (*QUICK, *DEEP))
 """A leader that was cut off and has started again is told of a commit index before its tail is replaced."""
@@ -61,9 +63,9 @@ AGES = Mix("register", "delay,pause-follower,partition-one-way,partition-halves"
 SESSIONS = Mix("session", "pause-follower,delay,partition-one-way,partition-halves", (*TWO, *QUICK))
 RETRIES = Mix("counter", "reset,half-open,partition-clients,transfer-leader", (*TWO, *QUICK, *DEEP))
 CLOCKS = Mix("ttl", "clock-jump,clock-drift,isolate-leader,transfer-leader", (*TWO, *QUICK))
-RESHAPES = Mix("register", "reshape,isolate-leader,pause-leader", SPARE)
-RESHAPES_POWER = Mix("append", "reshape,power-loss,kill-one", SPARE)
-RESHAPES_RETRIES = Mix("counter", "reshape,reset,partition-clients", (*SPARE, *DEEP))
+RESHAPES = Mix("register", "reshape,isolate-leader,pause-follower", (*SPARE, *TWO, *QUICK, *WIDE))
+RESHAPES_POWER = Mix("append", "reshape,power-loss,kill-one", (*SPARE, *TWO, *QUICK))
+RESHAPES_RETRIES = Mix("counter", "reshape,partition-clients", (*SPARE, *TWO, *QUICK, *DEEP))
 
 MEET: list[tuple[Mix, str]] = [
     (LATE, "d1 d2 d5"),
