@@ -123,7 +123,11 @@ def _run_and_report(wish: Wish, folder: Path) -> Outcome:
     help="A line of JSON for each run; a campaign goes on where this file ends.",
 )
 @click.option(
-    "--minutes", type=click.FloatRange(1), default=60.0, show_default=True, help="Begin no run after."
+    "--minutes",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Begin no run after; 0: only say what FILE holds.",
 )
 @click.option("--first-seed", type=int, default=1, show_default=True, help="Of a new campaign.")
 @click.option("--rate", type=click.FloatRange(1), default=600.0, show_default=True)
