@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from holdfast_node.cache import commands
 from holdfast_node.cache.commands import Run
@@ -54,21 +56,48 @@ def test_chunks_are_bounded() -> None:
     assert sum(size > CHUNK_BYTES_MAX * 5 // 4 for size in sizes) == 2, "the huge value: key and event"
 
 
-def test_images_may_overlap() -> None:
-    """Each image says its own moment, whichever is released first."""
+@pytest.mark.parametrize("is_first_read_first", [True, False])
+def test_images_may_overlap(is_first_read_first: bool) -> None:
+    """Each image says its own moment, whichever is read and released first, whatever is written meanwhile."""
     state = large()
     first_digest, first = state.digest(), state.freeze()
     put(state, b"k00001", b"1")
     second_digest, second = state.digest(), state.freeze()
     put(state, b"k00001", b"2")
     apply(state, operation("put", b"k00001", 4000, value=b"3"), session=SESSION)
-    assert [list(image.digest_steps())[-1] for image in (first, second)] == [first_digest, second_digest]
-    first.release()
-    put(state, b"k02500", b"a bucket that no one has written since the freeze")
-    assert list(second.digest_steps())[-1] == second_digest
-    second.release()
+    read = [(first, first_digest), (second, second_digest)]
+    for image, digest in read if is_first_read_first else reversed(read):
+        steps = image.digest_steps()
+        next(steps)
+        put(state, b"k00002", b"behind what was read")
+        put(state, b"k02500", b"before what is still to be read")
+        assert list(steps)[-1] == digest
+        image.release()
     second.release()
     assert state.get(b"k00001") is not None
+
+
+def test_what_was_read_is_let_go() -> None:
+    """The dict of a bucket goes when the next one is read, not at the end; writes behind it need no copy."""
+
+    class Watched(dict[bytes, bytes]):
+        """Which can be referred to weakly."""
+
+    state = large()
+    image = state.freeze()
+    first, second, *_ = state._space.buckets.run()
+    image._records[0] = Watched(image._records[0])
+    old = weakref.ref(image._records[0])
+    chunks = image.chunks()
+    while image._records[0]:  # until the second bucket is being read
+        next(chunks)
+    assert old() is None
+    before, held = first.records, second.records
+    put(state, next(iter(before)), b"it was read")
+    put(state, next(iter(held)), b"it is still being read")
+    assert first.records is before
+    assert second.records is not held
+    image.release()
 
 
 def test_after_the_release_nothing_is_copied() -> None:
