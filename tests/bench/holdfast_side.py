@@ -8,6 +8,7 @@ on the same cores a cut by load would only share them out anew.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,8 +18,10 @@ from tests.bench import exposition
 from tests.bench.driving import Run, drive_ours
 from tests.bench.load import Load
 from tests.integration import command_line
-from tests.integration.process_cluster import FIRST_GROUP, NodeProcess, ProcessCluster
+from tests.integration.process_cluster import FIRST_GROUP, NodeProcess, ProcessCluster, eventually
 
+REST_WITHIN_S = 120
+CALM_S = 5.0
 PAUSED = ("split-by-size", "split-by-load", "merge")
 
 
@@ -69,6 +72,22 @@ class Holdfast:
             for replica in node.replicas()
             if replica.shard.group == FIRST_GROUP
         }
+
+
+    def writes_snapshot(self) -> list[bool]:
+        """Node by node: whether a snapshot's file of the first shard is under way."""
+        folders = (node.config.parent / "data" / "snapshots" / str(FIRST_GROUP) for node in self.nodes)
+        return [any(folder.glob("*.tmp")) for folder in folders]
+
+    def come_to_rest(self) -> None:
+        """Waits until all replicas stand alike and no snapshot is being written, nor a little later."""
+
+        def is_calm() -> bool:
+            return self.cluster.digests_agree() and not any(self.writes_snapshot())
+
+        eventually(is_calm, "replicas at rest", REST_WITHIN_S)
+        time.sleep(CALM_S)
+        eventually(is_calm, "replicas at rest", REST_WITHIN_S)
 
 
 def elections(before: dict[str, float], after: dict[str, float]) -> int:

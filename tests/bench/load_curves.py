@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tests.bench.bench import Bench
+from holdfast_node.allocator import TRIM_EVERY_S
+
+from tests.bench.bench import Bench, wait
 from tests.bench.cuts import cuts
 from tests.bench.driving import Run
-from tests.bench.holdfast_side import Holdfast
+from tests.bench.holdfast_side import CALM_S, Holdfast
 from tests.bench.load import KEYS, VALUE_BYTES, Load
 from tests.bench.processes import rss_bytes
 from tests.bench.scale_record import Figures
@@ -55,13 +57,16 @@ def shards(bench: Bench, points: Sequence[float]) -> Points:
 
 
 def keys(bench: Bench, points: Sequence[float]) -> Points:
-    """One shard that grows; a budget that holds two million keys."""
+    """One shard that grows; a budget that holds two million keys. What filling leaves to do is waited for."""
     there = 0
     with bench.ours(budget_bytes=BIG_BUDGET) as side:
         for count in sorted(points):
             load = Load("put", "", callers=MANY, keys=int(count), fill=True, fill_from=there)
-            figures = both(bench, side, load)
+            side.run(replace(load, kind="lget", callers=1, warmup=0.0, seconds=0.1))
+            side.come_to_rest()
+            figures = both(bench, side, replace(load, fill=False))
             there = int(count)
+            wait(TRIM_EVERY_S + CALM_S)
             figures["rss_mb"] = max(rss_bytes(node.pid) for node in side.nodes) / 1e6
             yield count, figures
 

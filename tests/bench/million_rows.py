@@ -15,19 +15,17 @@ from holdfast_node.allocator import TRIM_EVERY_S
 from tests.bench import exposition, stalls
 from tests.bench.bench import Bench, wait
 from tests.bench.driving import Run, command, drive
-from tests.bench.holdfast_side import Holdfast
+from tests.bench.holdfast_side import CALM_S, Holdfast
 from tests.bench.load import VALUE_BYTES, Load
 from tests.bench.processes import rss_bytes
 from tests.bench.result import RowResult, measure
 from tests.bench.spread import shown
-from tests.integration.process_cluster import FIRST_GROUP, eventually
 
 MEMORY, STALL = ROWS = ("memory-1m", "snapshot-stall")
 KEYS = 1_000_000
 KEY_FORM = "key/{:012d}"
 KEY_BYTES = 16
 BUDGET_BYTES = 1 << 30
-CALM_S = 5.0
 RATE = 3_000.0
 """Half of them puts. Far from what the machine can do: who waits for a core would look like a stall."""
 FILLER_RATE, FILLER_BYTES = 200.0, 16_384
@@ -61,7 +59,7 @@ def million(bench: Bench, rows: Iterable[str]) -> list[RowResult]:
 
 def memory(side: Holdfast, keys: int, empty: list[int]) -> RowResult:
     """Resident memory of each replica, after it has come to rest and had time to give back what it can."""
-    calm(side)
+    side.come_to_rest()
     wait(TRIM_EVERY_S + CALM_S)
     full = [rss_bytes(node.pid) for node in side.nodes]
     over = [(now - before) / keys - KEY_BYTES - VALUE_BYTES for now, before in zip(full, empty, strict=True)]
@@ -86,23 +84,6 @@ def memory(side: Holdfast, keys: int, empty: list[int]) -> RowResult:
     )
 
 
-def calm(side: Holdfast) -> None:
-    """Until all replicas stand alike and no snapshot is being written."""
-
-    def is_calm() -> bool:
-        return side.cluster.digests_agree() and not any(writes_snapshot(side))
-
-    eventually(is_calm, "replicas at rest", 120)
-    wait(CALM_S)
-    eventually(is_calm, "replicas at rest", 120)
-
-
-def writes_snapshot(side: Holdfast) -> list[bool]:
-    """Node by node: whether a snapshot's file is under way."""
-    folders = (node.config.parent / "data" / "snapshots" / str(FIRST_GROUP) for node in side.nodes)
-    return [any(folder.glob("*.tmp")) for folder in folders]
-
-
 def snapshot_stall(bench: Bench, side: Holdfast, load: Load) -> RowResult:
     """The longest time a node's loop did not run while it took a snapshot under load, and without one."""
     before = side.snapshots()
@@ -112,7 +93,7 @@ def snapshot_stall(bench: Bench, side: Holdfast, load: Load) -> RowResult:
     def watch() -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            for moments, writes in zip(seen, writes_snapshot(side), strict=True):
+            for moments, writes in zip(seen, side.writes_snapshot(), strict=True):
                 moments.append((time.monotonic(), writes))
             wait(LOOK_S)
 
