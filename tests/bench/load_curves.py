@@ -64,8 +64,11 @@ def keys(bench: Bench, points: Sequence[float]) -> Points:
             load = Load("put", "", callers=MANY, keys=int(count), fill=True, fill_from=there)
             side.run(replace(load, kind="lget", callers=1, warmup=0.0, seconds=0.1))
             side.come_to_rest()
+            before = side.snapshots()
             figures = both(bench, side, replace(load, fill=False))
             there = int(count)
+            # One that begins meanwhile costs its own CPU, and every bucket that is written a copy.
+            figures["snapshots_meanwhile"] = float(side.snapshots() != before or any(side.writes_snapshot()))
             wait(TRIM_EVERY_S + CALM_S)
             figures["rss_mb"] = max(rss_bytes(node.pid) for node in side.nodes) / 1e6
             yield count, figures
