@@ -11,7 +11,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import TypeVar
 from tests.bench import etcd_side, holdfast_side, redis_side
 from tests.bench.etcd_side import Etcd
 from tests.bench.holdfast_side import Holdfast
+from tests.bench.quiet import wait
 from tests.bench.redis_side import Redis
 
 A = TypeVar("A")
@@ -95,8 +95,3 @@ class Bench:
 def exit_on_sigterm() -> None:
     """An exit unwinds: nodes and peers are stopped on the way."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-
-
-def wait(seconds: float) -> None:
-    """Lets time pass: nothing of ours goes on meanwhile."""
-    time.sleep(seconds)

@@ -8,7 +8,6 @@ on the same cores a cut by load would only share them out anew.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from tests.bench import exposition
 from tests.bench.driving import Run, drive_ours
 from tests.bench.load import Load
+from tests.bench.quiet import wait
 from tests.integration import command_line
 from tests.integration.process_cluster import FIRST_GROUP, NodeProcess, ProcessCluster, eventually
 
@@ -73,7 +73,6 @@ class Holdfast:
             if replica.shard.group == FIRST_GROUP
         }
 
-
     def writes_snapshot(self) -> list[bool]:
         """Node by node: whether a snapshot's file of the first shard is under way."""
         folders = (node.config.parent / "data" / "snapshots" / str(FIRST_GROUP) for node in self.nodes)
@@ -86,7 +85,7 @@ class Holdfast:
             return self.cluster.digests_agree() and not any(self.writes_snapshot())
 
         eventually(is_calm, "replicas at rest", REST_WITHIN_S)
-        time.sleep(CALM_S)
+        wait(CALM_S)
         eventually(is_calm, "replicas at rest", REST_WITHIN_S)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.bench.bench import Bench, wait
+from tests.bench.bench import Bench
 from tests.bench.cuts import cuts
 from tests.bench.load import Load
 from tests.bench.peer_driver import PeerAbsentError
 from tests.bench.processes import CpuMeter
+from tests.bench.quiet import wait
 from tests.bench.result import RowResult, measure
 
 ROW = "idle-64"

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from holdfast_node.allocator import TRIM_EVERY_S
 
-from tests.bench.bench import Bench, wait
+from tests.bench.bench import Bench
 from tests.bench.cuts import cuts
 from tests.bench.driving import Run
 from tests.bench.holdfast_side import CALM_S, Holdfast
 from tests.bench.load import KEYS, VALUE_BYTES, Load
 from tests.bench.processes import rss_bytes
+from tests.bench.quiet import wait
 from tests.bench.scale_record import Figures
 
 MANY = 256

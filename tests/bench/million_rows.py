@@ -13,11 +13,12 @@ from dataclasses import replace
 from holdfast_node.allocator import TRIM_EVERY_S
 
 from tests.bench import exposition, stalls
-from tests.bench.bench import Bench, wait
+from tests.bench.bench import Bench
 from tests.bench.driving import Run, command, drive
 from tests.bench.holdfast_side import CALM_S, Holdfast
 from tests.bench.load import VALUE_BYTES, Load
 from tests.bench.processes import rss_bytes
+from tests.bench.quiet import wait
 from tests.bench.result import RowResult, measure
 from tests.bench.spread import shown
 

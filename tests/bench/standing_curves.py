@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from tests.bench.bench import Bench, wait
+from tests.bench.bench import Bench
 from tests.bench.driving import Generator
 from tests.bench.holdfast_side import Holdfast
 from tests.bench.load import Load
 from tests.bench.load_curves import FEW, Points, told
 from tests.bench.processes import CpuMeter, cpu_seconds, rss_bytes
+from tests.bench.quiet import wait
 from tests.bench.scale_record import Figures
 from tests.bench.watchers import Asked
 from tests.integration.process_cluster import NodeProcess

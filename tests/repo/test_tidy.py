@@ -45,7 +45,7 @@ NEVER_CALLED = {("time", "sleep"), ("os", "fork"), ("os", "forkpty")}
 # file -> why it may call what is never called otherwise.
 MAY_CALL = {
     "raft/holdfast_raft/file_removal.py": "gives blocks back at a bounded rate, in a thread of its own",
-    "tests/bench/bench.py": "a measurement lasts its time",
+    "tests/bench/quiet.py": "a measurement lasts its time",
     "tests/integration/process_cluster.py": "looks at another process until a deadline",
 }
 NEVER_IMPORTED = {"pickle", "cPickle", "dill", "marshal", "shelve", "multiprocessing"}
