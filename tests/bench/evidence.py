@@ -23,8 +23,8 @@ METHOD = (
     " (ours, theirs, ours, ...), never at the same time, each round on a fresh cluster after a warm-up."
     " Medians (least..greatest); ratios are ours / theirs, pair by pair. Rows against a peer are closed"
     " loop; mixed-36k is open loop and counts latency from when a request was due. etcd's load comes from"
-    " one compiled process with up to 16 connections. Our generators look for cyclic garbage as rarely as"
-    " nodes do."
+    " one compiled process with up to 16 connections. Our generators look for cyclic garbage once in"
+    " 100 000 objects, nodes in 20 000."
 )
 
 

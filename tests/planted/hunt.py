@@ -140,13 +140,22 @@ def broken(folder: Path) -> list[str]:
     )
 
 
-def without(mix: Mix, seed: int, home: Path, done: Iterable[Mapping[str, Any]]) -> str:
-    """What a run of the same seed says of nodes without the bug; as it is written down, if it is."""
+def nameless(command: str, bug: str) -> str:
+    """A run's command, whichever bug it was that its nodes had."""
+    return command.replace(f"tests.planted {bug} ", "tests.planted ")
+
+
+def without(found: Hunted, mix: Mix, home: Path, done: Iterable[Mapping[str, Any]]) -> str:
+    """What the same run says of nodes without the bug; as it is written down, if it is.
+
+    The same run is one of the same command: a mix of that name may have been another one then.
+    """
+    mine = nameless(found.command, found.bug)
     for line in done:
-        if line["rules"] and line["runs"] == seed and MIXES.get(line["bug"], LOG) == mix:
+        if line["rules"] and nameless(line["command"], line["bug"]) == mine:
             return str(line["without_it"])
     folder = home / "without"
-    return "valid" if run(mix, seed, folder) == 0 else ", ".join(broken(folder)) or "void"
+    return "valid" if run(mix, found.runs, folder) == 0 else ", ".join(broken(folder)) or "void"
 
 
 def hunt(name: str, seconds: float, keep: Path | None, done: Iterable[Mapping[str, Any]] = ()) -> Hunted:
@@ -168,7 +177,8 @@ def hunt(name: str, seconds: float, keep: Path | None, done: Iterable[Mapping[st
                 shutil.copytree(
                     folder, keep / name, ignore=shutil.ignore_patterns("nodes"), dirs_exist_ok=True
                 )
-            return Hunted(name, round(took, 1), seed, rules, command, without(mix, seed, Path(home), done))
+            found = Hunted(name, round(took, 1), seed, rules, command, "")
+            return found._replace(without_it=without(found, mix, Path(home), done))
     return Hunted(name, round(time.monotonic() - begun, 1), seed, [], "", "")
 
 

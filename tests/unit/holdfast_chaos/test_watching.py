@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast_chaos import watching
 from holdfast_chaos.verdict import Verdict
-from holdfast_chaos.watching import CaughtUp, Change, Cut, Point, Resumed, Watched
+from holdfast_chaos.watching import CaughtUp, Change, Cut, Item, Point, Resumed, Watched
 
 from tests.unit.holdfast_chaos.records import rules
 
@@ -25,10 +25,8 @@ def first(revision: int) -> Point:
     return Point(revision, "a", "c")
 
 
-def broken(
-    *items: object, points: tuple[Point, ...] = FROM_START, start: str = "", end: str = ""
-) -> list[str]:
-    return rules(watching.check([Watched("w", start, end, points, items)], LOG))  # type: ignore[arg-type]
+def broken(*items: Item, points: tuple[Point, ...] = FROM_START, start: str = "", end: str = "") -> list[str]:
+    return rules(watching.check([Watched("w", start, end, points, items)], LOG))
 
 
 def test_a_good_watch():
@@ -141,8 +139,8 @@ def test_a_shard_that_is_split_and_merged_goes_on_by_its_revisions():
     log = (put(1, "a"), put(2, "b"), put(2, "a"), put(3, "b"), put(3, "a"))
     split = Resumed((Point(2, "a", "b"), Point(1, "b", "c")))
 
-    def judged(*items: object) -> list[str]:
-        watched = Watched("w", "a", "c", (Point(0, "a", "c"),), items)  # type: ignore[arg-type]
+    def judged(*items: Item) -> list[str]:
+        watched = Watched("w", "a", "c", (Point(0, "a", "c"),), items)
         return rules(watching.check([watched], log))
 
     a1, b2, a2, b3, a3 = log
