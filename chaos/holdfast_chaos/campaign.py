@@ -19,7 +19,8 @@ from holdfast_chaos.nemesis.known import FILLS_HISTORY, fitting
 from holdfast_chaos.runner import Outcome, Wish
 from holdfast_chaos.scenarios import DAMAGE, DISKS, NETWORK, PLACEMENT, POWER, PROCESSES
 
-RUN_S: Final = 120.0
+RUN_S: Final = 240.0
+"""Bringing a cluster up, healing and judging take a minute or two of every run, however long it is."""
 FAULTS: Final = 5
 """Kinds of them in one run."""
 POOLS: Final = (
