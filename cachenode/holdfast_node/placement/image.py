@@ -51,6 +51,14 @@ class Image:
         assert self._content is not None, "the image was released"
         return chunks_of(self._content)
 
+    def digest_steps(self) -> Iterator[str]:
+        """Works out the digest of everything kept by pieces; the last item is it, those before are ''."""
+        whole = hashlib.sha256()
+        for chunk in self.chunks():
+            whole.update(chunk)
+            yield ""
+        yield whole.hexdigest()
+
     def release(self) -> None:
         """Ends the freeze. Idempotent."""
         self._content = None

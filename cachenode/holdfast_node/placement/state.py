@@ -9,7 +9,6 @@ Not here: the rules of each noun (nodes.py, namespaces.py, plans.py, ending.py),
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +35,7 @@ from holdfast_node.placement.commands import (
     decode,
 )
 from holdfast_node.placement.content import Content
-from holdfast_node.placement.image import Builder, Image, chunks_of
+from holdfast_node.placement.image import Builder, Image
 from holdfast_node.placement.shape import Part
 
 __all__ = ["REPLICAS_USUAL", "PlacementState"]
@@ -108,10 +107,8 @@ class PlacementState(Content):
 
     def digest(self) -> str:
         """Of everything kept; equal states have equal digests."""
-        whole = hashlib.sha256()
-        for chunk in chunks_of(self):
-            whole.update(chunk)
-        return whole.hexdigest()
+        *_, digest = self.freeze().digest_steps()
+        return digest
 
     def __repr__(self) -> str:
         return (

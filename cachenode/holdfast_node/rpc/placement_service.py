@@ -14,16 +14,17 @@ import grpc
 from holdfast.errors import Reason, error
 from holdfast.shardmap import Shard as MapEntry
 from holdfast.v1 import placement_pb2 as pb
-from holdfast_raft.group import Group
 from holdfast_raft.status import GroupStatus, Role
 
 from holdfast_node import limits
+from holdfast_node.cache.image import Image
 from holdfast_node.node_core import NodeCore
+from holdfast_node.placement.image import Image as PlacementImage
 from holdfast_node.rpc import convert
 from holdfast_node.rpc.forward import Forwarder
 from holdfast_node.rpc.placement_admin import PlacementAdmin
 from holdfast_node.rpc.served import Served
-from holdfast_node.shard import Shard, ShardFigures
+from holdfast_node.shard import ShardFigures
 
 SERVICE = "holdfast.v1.Placement"
 TRANSFER_MS_DEFAULT = 5000
@@ -135,11 +136,15 @@ class PlacementService:
         for shard in self._served.routing.hosted():
             message = _replica_message(shard.figures())
             if not message.stopped_because:
-                message.applied_index, message.revision, message.digest = await _digest(shard)
-                # It has gone on since the figures were taken.
-                message.commit_index = max(message.commit_index, message.applied_index)
+                message.revision = shard.state.revision
+                await _add_digest(message, shard.group.applied_index, shard.state.freeze())
             replicas.append(message)
-        placement = [_placement_message(entry, group) for entry, group in self._core.placement_here()]
+        placement = []
+        for entry, group, state in self._core.placement_here():
+            message = _status_message(entry, group.status())
+            if not message.stopped_because:
+                await _add_digest(message, group.applied_index, state.freeze())
+            placement.append(message)
         return pb.ListReplicasResponse(node=self._served.node, replicas=replicas, placement=placement)
 
     async def transfer_leader(self, request: pb.TransferLeaderRequest, _: Any) -> pb.TransferLeaderResponse:
@@ -171,11 +176,6 @@ def _node_message(view: NodeView) -> pb.Node:
     )
 
 
-def _placement_message(entry: MapEntry, group: Group) -> pb.ReplicaStatus:
-    """Of a replica of the placement group, which holds no keys."""
-    return _status_message(entry, group.status())
-
-
 def _replica_message(figures: ShardFigures) -> pb.ReplicaStatus:
     message = _status_message(figures.entry, figures.status)
     message.revision = figures.revision
@@ -198,16 +198,15 @@ def _status_message(entry: MapEntry, status: GroupStatus) -> pb.ReplicaStatus:
     )
 
 
-async def _digest(shard: Shard) -> tuple[int, int, str]:
-    """Applied index, revision and digest there, worked out in slices: a large shard takes a while."""
-    index, revision = shard.group.applied_index, shard.state.revision
-    image = shard.state.freeze()
-    found = ""
+async def _add_digest(message: pb.ReplicaStatus, applied_index: int, image: Image | PlacementImage) -> None:
+    """The digest of a state and the index it is of, worked out in slices: a large shard takes a while."""
+    message.applied_index = applied_index
+    # It has gone on since the figures were taken.
+    message.commit_index = max(message.commit_index, applied_index)
     try:
         for step, digest in enumerate(image.digest_steps(), 1):
-            found = digest
+            message.digest = digest
             if step % _DIGEST_STEPS == 0:
                 await asyncio.sleep(0)
     finally:
         image.release()
-    return index, revision, found

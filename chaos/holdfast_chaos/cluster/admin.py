@@ -82,7 +82,7 @@ class Admin:
                 await asyncio.sleep(0.1)
 
     async def replicas(self, number: int, timeout_s: float = TIMEOUT_S) -> tuple[Replica, ...]:
-        """The replicas on a node; none: it does not answer."""
+        """The replicas on a node, of shards and of the placement group; none: it does not answer."""
         address = self._addresses().get(number)
         if address is None:
             return ()
@@ -90,7 +90,7 @@ class Admin:
             answer = await self._stub(address).ListReplicas(pb.ListReplicasRequest(), timeout=timeout_s)
         except grpc.aio.AioRpcError:
             return ()
-        return tuple(_replica(answer.node, replica) for replica in answer.replicas)
+        return tuple(_replica(answer.node, said) for said in (*answer.replicas, *answer.placement))
 
     async def all_replicas(self, timeout_s: float = TIMEOUT_S) -> tuple[Replica, ...]:
         """The replicas on every node that answers."""

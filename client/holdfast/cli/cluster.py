@@ -56,13 +56,14 @@ def status(call: Call) -> None:
     """Nodes and shards with their leaders and sizes, where the placement group is, and the plans under
     way.
     """
-    cluster_id, epoch, shards, nodes, replicas = run(gather(call))
-    rows = [row_fields(shard, best_replica(shard, replicas)) for shard in shards]
+    survey = run(gather(call))
+    cluster_id, nodes = survey.cluster_id, survey.nodes
+    rows = [row_fields(shard, best_replica(shard, survey.replicas)) for shard in survey.shards]
     plans = run(_under_way(call))
-    group = run(placement_group.look(call))
+    group = placement_group.of(survey)
     if call.is_json:
         described = [node_fields(node) for node in nodes]
-        fields = {"cluster_id": cluster_id, "epoch": epoch, "nodes": described, "shards": rows}
+        fields = {"cluster_id": cluster_id, "epoch": survey.epoch, "nodes": described, "shards": rows}
         placement = None if group is None else group.fields()
         under_way = None if plans is None else [plan_fields(plan) for plan in plans]
         print_json({**fields, "placement": placement, "plans": under_way})
@@ -105,14 +106,12 @@ def health(ctx: click.Context, call: Call) -> None:
 
     Exit code 1 if not.
     """
-    _, _, shards, nodes, replicas = run(gather(call))
-    found = list(complaints(shards, nodes, replicas))
-    group = run(placement_group.look(call))
-    found += group.complaints() if group is not None else ()
+    survey = run(gather(call))
+    found = list(complaints(survey))
     if call.is_json:
         print_json({"healthy": not found, "complaints": found})
     else:
-        for sentence in found or [f"healthy: {len(nodes)} nodes up, {len(shards)} shards led"]:
+        for sentence in found or [f"healthy: {len(survey.nodes)} nodes up, {len(survey.shards)} shards led"]:
             click.echo(sentence)
     if found:
         ctx.exit(EXIT_ERROR)

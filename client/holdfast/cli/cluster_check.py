@@ -1,7 +1,8 @@
 """`holdfast cluster check`: everything an operator would want to see verified before calling it a day.
 
-Every shard has a leader with a quorum; its replicas hold the same state at the same index, and stand in as
-many zones and on as many hosts as they could; no node is down, no plan overdue, no node far off its share.
+Every shard, and the placement group, has a leader with a quorum; its replicas hold the same state at the
+same index, and stand in as many zones and on as many hosts as they could; no node is down, no plan overdue,
+no node far off its share.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any, NamedTuple
 import click
 
 from holdfast.cli import placement_planning, placement_plans
-from holdfast.cli.complaints import of_nodes, of_placement, of_plans, of_shard, of_skew
+from holdfast.cli.complaints import called, of_nodes, of_placement, of_plans, of_shard, of_skew
 from holdfast.cli.output import print_json, print_table
-from holdfast.cli.placement import NodeFacts, Placement, ReplicaFacts
+from holdfast.cli.placement import Placement, ReplicaFacts
 from holdfast.cli.placement_calls import VerbNotKnownError
-from holdfast.cli.survey import gather
+from holdfast.cli.survey import Survey, gather
 from holdfast.cli.verbs import EXIT_ERROR, SECONDS, Call, note, run, talks, verb
 from holdfast.shardmap import Shard
 
@@ -43,7 +44,7 @@ def register(group: click.Group) -> None:
 
 
 class Verdict(NamedTuple):
-    """Whether the replicas of a shard hold the same state: equal, different or unknown."""
+    """Whether the replicas of a group hold the same state: equal, different or unknown."""
 
     shard: int
     state: str
@@ -52,7 +53,7 @@ class Verdict(NamedTuple):
 
 
 def compare(shard: Shard, seen: Iterable[ReplicaFacts]) -> Verdict:
-    """Judges one shard by what its replicas said so far; only digests at one index are comparable."""
+    """Judges one group by what its replicas said so far; only digests at one index are comparable."""
     at: dict[int, dict[int, str]] = {}
     for entry in seen:
         if entry.shard.group == shard.group and entry.digest:
@@ -69,11 +70,9 @@ def compare(shard: Shard, seen: Iterable[ReplicaFacts]) -> Verdict:
 
 
 class Look(NamedTuple):
-    """What the last look found, and the verdicts on all looks."""
+    """What the last look found, and the verdicts on all looks, in the order of its groups."""
 
-    shards: list[Shard]
-    nodes: list[NodeFacts]
-    replicas: list[ReplicaFacts]
+    survey: Survey
     verdicts: list[Verdict]
 
 
@@ -83,32 +82,32 @@ async def _look(call: Call, wait_s: float) -> Look:
     for turn in itertools.count():
         if turn:
             await asyncio.sleep(CHECK_EVERY_S)
-        _, _, shards, nodes, replicas = await gather(call)
-        seen.extend(replicas)
-        verdicts = [compare(shard, seen) for shard in shards]
+        survey = await gather(call)
+        seen.extend(survey.all_replicas)
+        verdicts = [compare(shard, seen) for shard in survey.groups]
         settled = all(v.state == "equal" for v in verdicts) or any(v.state == "different" for v in verdicts)
         if settled or asyncio.get_running_loop().time() > until:
-            return Look(shards, nodes, replicas, verdicts)
+            return Look(survey, verdicts)
     raise AssertionError
 
 
-def of_verdict(verdict: Verdict) -> Iterable[str]:
+def of_verdict(shard: Shard, verdict: Verdict) -> Iterable[str]:
     """What is wrong with the replicas' states."""
     if verdict.state == "different":
         told = ", ".join(f"node {node} {digest}" for node, digest in sorted(verdict.digests.items()))
         yield (
-            f"the replicas of shard {verdict.shard} differ at index {verdict.applied_index}: {told};"
+            f"the replicas of {called(shard)} differ at index {verdict.applied_index}: {told};"
             " keep the data of these nodes and report it"
         )
     elif verdict.state == "unknown":
         nodes = ",".join(map(str, sorted(verdict.digests))) or "none"
         yield (
-            f"the replicas of shard {verdict.shard} could not be compared: only nodes {nodes} were seen"
+            f"the replicas of {called(shard)} could not be compared: only nodes {nodes} were seen"
             " at one index; --wait gives it longer"
         )
 
 
-async def _of_planner(call: Call, look: Look) -> list[str]:
+async def _of_planner(call: Call, survey: Survey) -> list[str]:
     """Overdue plans, and skew that the planner would have mended; nothing from servers without a planner."""
     async with Placement(call.endpoints, call.timeout_s) as placement:
         try:
@@ -121,7 +120,7 @@ async def _of_planner(call: Call, look: Look) -> list[str]:
     if "balance" in planning.paused:
         note("skew was not checked: balancing is paused (`holdfast plan resume balance`)")
         return found
-    return found + list(of_skew(look.shards, look.nodes, look.replicas, planning.skew_percent or 10))
+    return found + list(of_skew(survey.shards, survey.nodes, survey.replicas, planning.skew_percent or 10))
 
 
 @click.option(
@@ -133,27 +132,28 @@ async def _of_planner(call: Call, look: Look) -> list[str]:
 def check(ctx: click.Context, call: Call, wait_s: float) -> None:
     """Whether everything is as it should be.
 
-    Every shard has a leader with a quorum; all its replicas hold the same state at the same index and stand
-    in as many zones and on as many hosts as they could; no node is down, no plan overdue, no node far off
-    its share of bytes and leaders. Exit code 1 when something is wrong, or when replicas could not be
-    compared: one that does not answer, or writes so busy that no two were seen at one index.
+    Every shard, and the placement group, has a leader with a quorum; all its replicas hold the same state at
+    the same index and stand in as many zones and on as many hosts as they could; no node is down, no plan
+    overdue, no node far off its share of bytes and leaders. Exit code 1 when something is wrong, or when
+    replicas could not be compared: one that does not answer, or writes so busy that no two were seen at one
+    index.
     """
-    look = run(_look(call, wait_s))
-    at_large = [*of_nodes(look.nodes), *run(_of_planner(call, look))]
+    survey, verdicts = run(_look(call, wait_s))
+    at_large = [*of_nodes(survey.nodes), *run(_of_planner(call, survey))]
     rows = [
-        (shard, verdict, _of_one(look, shard, verdict))
-        for shard, verdict in zip(look.shards, look.verdicts, strict=True)
+        (verdict, _of_one(survey, shard, verdict))
+        for shard, verdict in zip(survey.groups, verdicts, strict=True)
     ]
-    found = at_large + [sentence for _, _, sentences in rows for sentence in sentences]
+    found = at_large + [sentence for _, sentences in rows for sentence in sentences]
     if call.is_json:
         whole = [{"shard": None, **_nothing_compared(), "complaints": at_large}] if at_large else []
-        print_json([_row_fields(verdict, sentences) for _, verdict, sentences in rows] + whole)
+        print_json([_row_fields(verdict, sentences) for verdict, sentences in rows] + whole)
     else:
         print_table(
             ("SHARD", "REPLICAS", "INDEX", "NODES", "VERDICT"),
             [
                 (v.shard, v.state, v.applied_index, sorted(v.digests), "wrong" if sentences else "ok")
-                for _, v, sentences in rows
+                for v, sentences in rows
             ],
         )
         for sentence in found:
@@ -162,8 +162,12 @@ def check(ctx: click.Context, call: Call, wait_s: float) -> None:
         ctx.exit(EXIT_ERROR)
 
 
-def _of_one(look: Look, shard: Shard, verdict: Verdict) -> list[str]:
-    return [*of_shard(shard, look.replicas), *of_verdict(verdict), *of_placement(shard, look.nodes)]
+def _of_one(survey: Survey, shard: Shard, verdict: Verdict) -> list[str]:
+    return [
+        *of_shard(shard, survey.all_replicas),
+        *of_verdict(shard, verdict),
+        *of_placement(shard, survey.nodes),
+    ]
 
 
 def _row_fields(verdict: Verdict, sentences: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from holdfast.cli.output import age_text, range_text, size_text
 from holdfast.cli.placement import NodeFacts, ReplicaFacts
 from holdfast.cli.placement_plans import PlanFacts
-from holdfast.cli.survey import best_replica, is_cordoned
+from holdfast.cli.survey import Survey, best_replica, is_cordoned
 from holdfast.shardmap import Shard
 
 # A follower this far behind is said to lag; a healthy one is behind by what is in flight.
@@ -24,11 +24,16 @@ OVERDUE_S = 600.0
 SKEW_FROM = 10
 
 
-def complaints(shards: list[Shard], nodes: list[NodeFacts], replicas: list[ReplicaFacts]) -> Iterable[str]:
+def complaints(survey: Survey) -> Iterable[str]:
     """What is wrong, one sentence each; nothing: the cluster serves and can lose a minority of nodes."""
-    yield from of_nodes(nodes)
-    for shard in shards:
-        yield from of_shard(shard, replicas)
+    yield from of_nodes(survey.nodes)
+    for shard in survey.groups:
+        yield from of_shard(shard, survey.all_replicas)
+
+
+def called(shard: Shard) -> str:
+    """How a sentence names it; the placement group is in no namespace."""
+    return f"{'shard' if shard.namespace else 'placement group'} {shard.group}"
 
 
 def of_nodes(nodes: Iterable[NodeFacts]) -> Iterable[str]:
@@ -41,10 +46,11 @@ def of_nodes(nodes: Iterable[NodeFacts]) -> Iterable[str]:
 
 
 def of_shard(shard: Shard, replicas: list[ReplicaFacts]) -> Iterable[str]:
+    """Of a shard or the placement group: who leads it, and replicas that stopped or lag."""
     best = best_replica(shard, replicas)
-    name = f"shard {shard.group} ({shard.namespace} {range_text(shard)})"
+    name = called(shard) + (f" ({shard.namespace} {range_text(shard)})" if shard.namespace else "")
     if best is None or best.role != "leader":
-        yield f"{name} has no leader"
+        yield f"{name} has no leader" + ("" if shard.namespace else ": nothing is planned, no node can join")
         return
     if not best.has_quorum:
         yield f"the leader of {name}, node {best.node}, has no proven quorum"
@@ -69,7 +75,7 @@ def of_placement(shard: Shard, nodes: list[NodeFacts]) -> Iterable[str]:
         if does < could:
             nodes_named = ",".join(str(replica.node) for replica in shard.replicas)
             stands = word.format(does)
-            yield f"shard {shard.group} is {stands} (nodes {nodes_named}); {could} would be possible"
+            yield f"{called(shard)} is {stands} (nodes {nodes_named}); {could} would be possible"
 
 
 def _zone(node: NodeFacts) -> str:

@@ -7,7 +7,7 @@ import time
 import click
 
 from holdfast.cli import node_drain, node_reset, node_standing
-from holdfast.cli.output import age_text, print_json, print_table, range_text, size_text
+from holdfast.cli.output import age_text, namespace_text, print_json, print_table, range_text, size_text
 from holdfast.cli.placement import NodeFacts
 from holdfast.cli.survey import gather, node_fields, replica_fields, standing
 from holdfast.cli.verbs import Call, FailedError, note, noun, run, talks, verb
@@ -52,7 +52,7 @@ def register(root: click.Group) -> None:
 @click.pass_obj
 def list_nodes(call: Call) -> None:
     """Every node: where it serves, whether it is heard from, which process it is."""
-    _, _, _, nodes, _ = run(gather(call))
+    nodes = run(gather(call)).nodes
     rows = [node_fields(node) for node in nodes]
     if call.is_json:
         print_json(rows)
@@ -81,12 +81,13 @@ def _standing_text(node: NodeFacts) -> str:
 @talks
 @click.pass_obj
 def show(call: Call, node: int) -> None:
-    """One node and the replicas it hosts."""
-    _, _, _, nodes, replicas = run(gather(call))
+    """One node and the replicas it hosts, of shards and of the placement group."""
+    survey = run(gather(call))
+    nodes = survey.nodes
     found = next((entry for entry in nodes if entry.id == node), None)
     if found is None:
         raise FailedError(f"no node {node}; the nodes are {', '.join(str(n.id) for n in nodes)}")
-    own = [entry for entry in replicas if entry.node == node]
+    own = [entry for entry in survey.all_replicas if entry.node == node]
     if call.is_json:
         hosted = [{"shard": entry.shard.group, **replica_fields(entry)} for entry in own]
         # `replicas` has always been the list here; how many `node list` counts.
@@ -100,7 +101,7 @@ def show(call: Call, node: int) -> None:
         [name.upper() for name in columns],
         [
             (
-                e.shard.group, e.shard.namespace, range_text(e.shard), e.role, e.term,
+                e.shard.group, namespace_text(e.shard.namespace), range_text(e.shard), e.role, e.term,
                 e.applied_index, e.has_quorum, e.keys,
             )
             for e in own

@@ -43,8 +43,7 @@ async def look(placement: Placement, node: int) -> Held:
 
     With the placement group's own replica, which is in neither.
     """
-    _, shards = await placement.map()
-    group = await placement.placement_group()
+    _, shards, group = await placement.map()
     nodes = await placement.nodes()
     found = next((entry for entry in nodes if entry.id == node), None)
     mapped = sum(any(replica.node == node for replica in shard.replicas) for shard in shards.shards)

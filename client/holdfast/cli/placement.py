@@ -67,41 +67,41 @@ class ReplicaFacts(NamedTuple):
     stopped_because: str
 
 
+class MapFacts(NamedTuple):
+    """The map as the asked node knows it.
+
+    placement: the placement group, as a map would have it; None: an older server, which does not tell.
+    """
+
+    cluster_id: str
+    map: ShardMap
+    placement: Shard | None
+
+
 class Placement(Calls):
     """The placement service, as every command looks at it. Use as an async context manager."""
 
-    async def map(self) -> tuple[str, ShardMap]:
-        """The cluster's id and its shard map."""
+    async def map(self) -> MapFacts:
+        """The shard map, and what goes with it."""
         answer = await self.look("GetMap", placement_pb2.GetMapRequest())
-        return answer.cluster_id, wire.shard_map(answer.map)
-
-    async def placement_group(self) -> Shard | None:
-        """The placement group, as a map would have it; None: an older server, which does not tell."""
-        answer = await self.look("GetMap", placement_pb2.GetMapRequest())
-        return wire.shard(answer.placement) if answer.placement.replicas else None
+        group = wire.shard(answer.placement) if answer.placement.replicas else None
+        return MapFacts(answer.cluster_id, wire.shard_map(answer.map), group)
 
     async def nodes(self) -> list[NodeFacts]:
         """Every node, by id."""
         answer = await self.look("ListNodes", placement_pb2.ListNodesRequest())
         return sorted(map(node_facts, answer.nodes))
 
-    async def replicas(self, nodes: list[NodeFacts]) -> list[ReplicaFacts]:
-        """Figures of the replicas on those nodes; a node that does not answer gives none."""
-        answers = await asyncio.gather(*(self._replicas_on(node) for node in nodes))
-        return [
-            _replica(answer.node or node.id, replica)
-            for node, answer in zip(nodes, answers, strict=True)
-            for replica in answer.replicas
-        ]
+    async def replicas(self, nodes: list[NodeFacts]) -> tuple[list[ReplicaFacts], list[ReplicaFacts]]:
+        """Figures of the replicas on those nodes, of shards and of the placement group.
 
-    async def placement_replicas(self, nodes: list[NodeFacts]) -> list[ReplicaFacts]:
-        """As `replicas`, of the placement group."""
+        A node that does not answer gives none.
+        """
         answers = await asyncio.gather(*(self._replicas_on(node) for node in nodes))
-        return [
-            _replica(answer.node or node.id, replica)
-            for node, answer in zip(nodes, answers, strict=True)
-            for replica in answer.placement
-        ]
+        told = [(answer.node or node.id, answer) for node, answer in zip(nodes, answers, strict=True)]
+        of_shards = [_replica(number, replica) for number, answer in told for replica in answer.replicas]
+        of_placement = [_replica(number, replica) for number, answer in told for replica in answer.placement]
+        return of_shards, of_placement
 
     async def _replicas_on(self, node: NodeFacts) -> placement_pb2.ListReplicasResponse:
         request, timeout_s = placement_pb2.ListReplicasRequest(), min(self.timeout_s, ENDPOINT_TIMEOUT_S)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from holdfast.cli.output import shard_fields
-from holdfast.cli.placement import Placement, ReplicaFacts
-from holdfast.cli.survey import best_replica, replica_fields, with_leader
-from holdfast.cli.verbs import Call
+from holdfast.cli.placement import ReplicaFacts
+from holdfast.cli.survey import Survey, best_replica, replica_fields, with_leader
 from holdfast.shardmap import Shard
 
 
@@ -38,21 +36,9 @@ class PlacementGroup(NamedTuple):
         led = f"led by node {self.leader}" if self.leader else "without a leader"
         return f"placement group {self.shard.group} on nodes {nodes}, {led}"
 
-    def complaints(self) -> Iterable[str]:
-        """What is wrong with it, one sentence each."""
-        best = best_replica(self.shard, self.replicas)
-        if best is None or best.role != "leader":
-            group = self.shard.group
-            yield f"the placement group, {group}, has no leader: nothing is planned, no node can join"
-        elif not best.has_quorum:
-            yield f"the leader of the placement group, node {best.node}, has no proven quorum"
 
-
-async def look(call: Call) -> PlacementGroup | None:
-    """The placement group as it is; None: an older server, which does not tell."""
-    async with Placement(call.endpoints, call.timeout_s) as placement:
-        shard = await placement.placement_group()
-        if shard is None:
-            return None
-        nodes = [entry for entry in await placement.nodes() if entry.state == "up"]
-        return PlacementGroup(shard, await placement.placement_replicas(nodes))
+def of(survey: Survey) -> PlacementGroup | None:
+    """The placement group as it was seen; None: an older server, which does not tell."""
+    if survey.placement is None:
+        return None
+    return PlacementGroup(survey.placement, survey.placement_replicas)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from holdfast.cli import placement_group, placement_plans
+from holdfast.cli import placement_plans
 from holdfast.cli.following import followed, refuse_other_end, tell_how_to_follow, wait_option
 from holdfast.cli.output import given, print_json
 from holdfast.cli.parameters import HASH_BOUND, ID, NODE_IDS
@@ -199,10 +199,8 @@ def transfer_leader(call: Call, shard: int, to_node: int | None, dry_run: bool) 
 
 def _tell_transfer(call: Call, shard: int, to_node: int | None) -> None:
     """What a transfer would do, by what the replicas say now."""
-    _, _, shards, _, replicas = run(gather(call))
-    group = run(placement_group.look(call))
-    if group is not None:
-        shards, replicas = [*shards, group.shard], [*replicas, *group.replicas]
+    survey = run(gather(call))
+    shards, replicas = survey.groups, survey.all_replicas
     found = next((entry for entry in shards if entry.group == shard), None)
     if found is None:
         raise FailedError(f"no shard {shard}; the shards are {', '.join(str(s.group) for s in shards)}")

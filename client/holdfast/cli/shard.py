@@ -69,8 +69,9 @@ def list_shards(call: Call, namespace: str | None) -> None:
 
     Shards of a hashed namespace hold ranges of hashes, which are shown in hex.
     """
-    _, _, shards, _, replicas = run(gather(call))
-    rows = [row_fields(s, best_replica(s, replicas)) for s in shards if namespace in (None, s.namespace)]
+    survey = run(gather(call))
+    shards = [shard for shard in survey.shards if namespace in (None, shard.namespace)]
+    rows = [row_fields(shard, best_replica(shard, survey.replicas)) for shard in shards]
     if call.is_json:
         print_json(rows)
         return
@@ -93,9 +94,10 @@ def list_shards(call: Call, namespace: str | None) -> None:
 @click.pass_obj
 def show(call: Call, shard: int) -> None:
     """One shard, or the placement group, and every replica of it that answers."""
-    _, _, shards, _, replicas = run(gather(call))
+    survey = run(gather(call))
+    shards, replicas = survey.shards, survey.replicas
     found = next((entry for entry in shards if entry.group == shard), None)
-    group = run(placement_group.look(call)) if found is None else None
+    group = placement_group.of(survey)
     if group is not None and group.shard.group == shard:
         found, replicas = group.shard, group.replicas
     if found is None:
@@ -134,8 +136,9 @@ def show(call: Call, shard: int) -> None:
 def locate(call: Call, key: str, namespace: str) -> None:
     """The shard that serves a key."""
     raw = given(key)
-    _, epoch, shards, _, replicas = run(gather(call))
-    found = ShardMap(epoch, shards).locate(namespace, raw)
+    survey = run(gather(call))
+    shards, replicas = survey.shards, survey.replicas
+    found = ShardMap(survey.epoch, shards).locate(namespace, raw)
     if found is None:
         there = ", ".join(sorted({entry.namespace for entry in shards}))
         raise FailedError(f"no namespace {namespace!r}; there are {there}")

@@ -49,18 +49,18 @@ def revisions(replicas: Iterable[ReplicaFacts]) -> dict[int, int]:
 
 async def _look_twice(call: Call, over_s: float) -> tuple[list[Shard], list[ReplicaFacts], dict[int, float]]:
     """Shards and replicas as they are, and writes/s of the groups that were there at both looks."""
-    _, _, _, _, before = await gather(call)
+    before = (await gather(call)).replicas
     began = time.monotonic()
     await asyncio.sleep(over_s)
-    _, _, shards, _, now = await gather(call)
+    after = await gather(call)
     took_s = max(time.monotonic() - began, 1e-3)
     earlier = revisions(before)
     rates = {
         group: max(revision - earlier[group], 0) / took_s
-        for group, revision in revisions(now).items()
+        for group, revision in revisions(after.replicas).items()
         if group in earlier
     }
-    return shards, now, rates
+    return after.shards, after.replicas, rates
 
 
 @click.option("-n", "--namespace", help="Only this namespace.")

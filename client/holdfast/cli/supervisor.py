@@ -160,7 +160,7 @@ class Supervisor:
             return False
         try:
             async with Placement(self._shape.address(1), PROBE_TIMEOUT_S) as placement:
-                _, shards = await placement.map()
+                shards = (await placement.map()).map
         except (FailedError, HoldfastError, grpc.aio.AioRpcError):
             return False
         return all(shard.leader for shard in shards.shards)

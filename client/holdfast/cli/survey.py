@@ -6,7 +6,7 @@ Asks and describes; judges nothing (cluster.py does) and changes nothing.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.cli.output import shard_fields
 from holdfast.cli.placement import NodeFacts, Placement, ReplicaFacts
@@ -14,13 +14,42 @@ from holdfast.cli.verbs import Call
 from holdfast.shardmap import Shard
 
 
-async def gather(call: Call) -> tuple[str, int, list[Shard], list[NodeFacts], list[ReplicaFacts]]:
-    """Cluster id, epoch, shards, nodes, and the figures of every replica that answers."""
+class Survey(NamedTuple):
+    """One look at the whole.
+
+    Attributes:
+        shards: of the map.
+        replicas: of shards, every one that answers.
+        placement: the placement group, as a map would have it; None: an older server, which does not tell.
+        placement_replicas: of it, and of what a move of it has not ended yet.
+    """
+
+    cluster_id: str
+    epoch: int
+    shards: list[Shard]
+    nodes: list[NodeFacts]
+    replicas: list[ReplicaFacts]
+    placement: Shard | None
+    placement_replicas: list[ReplicaFacts]
+
+    @property
+    def groups(self) -> list[Shard]:
+        """All that replicas belong to: the shards, and the placement group."""
+        return [*self.shards, *([self.placement] if self.placement else [])]
+
+    @property
+    def all_replicas(self) -> list[ReplicaFacts]:
+        """Of all groups."""
+        return self.replicas + self.placement_replicas
+
+
+async def gather(call: Call) -> Survey:
+    """Looks once."""
     async with Placement(call.endpoints, call.timeout_s) as placement:
-        cluster_id, shards = await placement.map()
+        cluster_id, shards, group = await placement.map()
         nodes = await placement.nodes()
-        replicas = await placement.replicas([entry for entry in nodes if entry.state == "up"])
-    return cluster_id, shards.epoch, list(shards.shards), nodes, replicas
+        replicas, of_placement = await placement.replicas([entry for entry in nodes if entry.state == "up"])
+    return Survey(cluster_id, shards.epoch, list(shards.shards), nodes, replicas, group, of_placement)
 
 
 def best_replica(shard: Shard, replicas: list[ReplicaFacts]) -> ReplicaFacts | None:

@@ -112,6 +112,25 @@ def test_a_server_without_a_planner_is_checked_for_the_rest(checked):
     assert (result.exit_code, "plans and skew were not checked" in result.stderr) == (0, True)
 
 
+def test_replicas_of_the_placement_group_are_compared_too(checked):
+    """Who conducts reshapes by two different maps ends badly: one row more, and a sentence."""
+    service = alone(**PLANNER)
+    service.placement = shard(1)
+    service.placement.namespace = ""
+    del service.placement.replicas[1:]
+    mine = pb.ReplicaStatus(shard=service.placement, role=ROLE.ROLE_LEADER, has_quorum=True, digest="aa")
+    service.placement_replicas = [mine]
+    well = checked(service)
+    service.placement_replicas[0].digest = ""
+    ill = checked(service)
+
+    assert (well.exit_code, well.stdout.count("equal")) == (0, 2)
+    assert (ill.exit_code, "the replicas of placement group 1 could not be compared" in ill.stderr) == (
+        1,
+        True,
+    )
+
+
 def test_skew_is_not_checked_while_balancing_is_paused(checked):
     """Who has paused the balance wants no complaint about it."""
     paused = pb.GetPlanningResponse(planning=pb.Planning(paused=[pb.Planning.POLICY_BALANCE]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from holdfast.cli.complaints import complaints, of_placement, of_plans, of_skew
 from holdfast.cli.placement import NodeFacts, ReplicaFacts
 from holdfast.cli.placement_plans import PlanFacts
+from holdfast.cli.survey import Survey
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Replica, Shard
 
@@ -21,23 +22,25 @@ def replica(number, role="follower", applied=10, digest="aa", *, quorum=True, st
     )  # fmt: skip
 
 
+def complaints_of(nodes, replicas, group=None, of_group=()):
+    return complaints(Survey("test", 1, [SHARD], nodes, replicas, group, list(of_group)))
+
+
 HEALTHY = [replica(1, "leader"), replica(2), replica(3)]
 NODES = [node(1), node(2), node(3)]
 
 
 def test_a_healthy_cluster_gives_no_complaint():
     """Nothing wrong, nothing said."""
-    assert list(complaints([SHARD], NODES, HEALTHY)) == []
+    assert list(complaints_of(NODES, HEALTHY)) == []
 
 
 def test_each_thing_wrong_is_one_sentence():
     """A node down, a clock off, no leader, no quorum, a stopped and a lagging replica are told apart."""
-    down = list(complaints([SHARD], [node(1), node(2, "down"), node(3, offset=-900)], HEALTHY))
-    headless = list(complaints([SHARD], NODES, [replica(2), replica(3)]))
-    alone = list(
-        complaints([SHARD], NODES, [replica(1, "leader", quorum=False), replica(2, stopped="damage")])
-    )
-    behind = list(complaints([SHARD], NODES, [replica(1, "leader"), replica(2, applied=-20_000)]))
+    down = list(complaints_of([node(1), node(2, "down"), node(3, offset=-900)], HEALTHY))
+    headless = list(complaints_of(NODES, [replica(2), replica(3)]))
+    alone = list(complaints_of(NODES, [replica(1, "leader", quorum=False), replica(2, stopped="damage")]))
+    behind = list(complaints_of(NODES, [replica(1, "leader"), replica(2, applied=-20_000)]))
 
     assert [text.split()[0:4] for text in down] == [
         ["node", "2", "(h:2)", "is"],
@@ -49,11 +52,26 @@ def test_each_thing_wrong_is_one_sentence():
     assert "20010 entries behind" in behind[0]
 
 
+def test_the_placement_group_is_judged_as_a_shard_is():
+    """What it says of itself counts for it alone; a replica of it that stopped is told."""
+    group = SHARD._replace(namespace="", group=9)
+    own = [entry._replace(shard=group) for entry in HEALTHY]
+    stopped = [*own[:2], own[2]._replace(role="stopped", stopped_because="damage")]
+
+    assert list(complaints_of(NODES, HEALTHY, group, own)) == []
+    assert list(complaints_of(NODES, HEALTHY, group, stopped)) == [
+        "the replica of placement group 9 on node 3 has stopped: damage"
+    ]
+    assert list(complaints_of(NODES, HEALTHY, group)) == [
+        "placement group 9 has no leader: nothing is planned, no node can join"
+    ]
+
+
 def test_a_node_that_is_only_expected_is_not_down():
     """It has been named and has not joined yet."""
     expected = node(4, "down")._replace(expected=True)
 
-    assert list(complaints([SHARD], [*NODES, expected], HEALTHY)) == []
+    assert list(complaints_of([*NODES, expected], HEALTHY)) == []
 
 
 def in_zones(*zones):

@@ -61,7 +61,7 @@ def test_the_node_describes_itself(tmp_path: Path) -> None:
 
 
 def test_replicas_come_with_index_and_digest(tmp_path: Path) -> None:
-    """Each hosted replica has its shard, its role and the digest of its state."""
+    """Each hosted replica has its shard, its role and the digest of its state, the placement group's too."""
 
     async def scenario(stub: Any) -> None:
         found = await stub.ListReplicas(pb.ListReplicasRequest())
@@ -69,7 +69,8 @@ def test_replicas_come_with_index_and_digest(tmp_path: Path) -> None:
         assert found.node == 1
         assert [r.shard.group for r in found.replicas] == [2, 3, 4]
         assert all(len(r.digest) == 64 for r in found.replicas)
-        assert all(r.applied_index <= r.commit_index for r in found.replicas)
+        assert [(r.shard.namespace, len(r.digest)) for r in found.placement] == [("", 64)]
+        assert all(r.applied_index <= r.commit_index for r in (*found.replicas, *found.placement))
 
     on_node(tmp_path, scenario)
 
