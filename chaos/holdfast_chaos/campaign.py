@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,9 +72,16 @@ def line_of(outcome: Outcome, commit: str) -> dict[str, Any]:
         "answered_per_s": availability["answered_per_s"],
         "outage_s": availability["outage_s"],
         "seconds": header.settings["seconds"],
+        "faults_s": round(_faults_s(by_fault), 1),
         "faults": dict(Counter(fault["name"] for fault in by_fault)),
         "recovery_ms_worst": round(max(recoveries, default=0.0), 1),
     }
+
+
+def _faults_s(by_fault: Sequence[Mapping[str, Any]]) -> float:
+    """From the beginning of the first to the healing of the last: nodes that join anew take their time."""
+    begin = min((fault["began_ms"] for fault in by_fault), default=0.0)
+    return (max((fault["began_ms"] + fault["lasted_ms"] for fault in by_fault), default=0.0) - begin) / 1000
 
 
 def lines(results: Path) -> list[dict[str, Any]]:
@@ -92,7 +99,8 @@ def next_seed(known: Iterable[Mapping[str, Any]], first: int) -> int:
 def summary(known: Iterable[Mapping[str, Any]]) -> str:
     """All of a campaign in a few lines, for a person."""
     every = list(known)
-    hours = sum(line["seconds"] for line in every) / 3600
+    # Of early lines only what was planned is known, which is less.
+    hours = sum(line.get("faults_s", line["seconds"]) for line in every) / 3600
     verdicts = Counter(line["verdict"] for line in every)
     faults: Counter[str] = Counter()
     for line in every:

@@ -49,7 +49,7 @@ DISKS: Final = (
     "clock-drift",
 )
 POWER: Final = ("power-loss", "kill-all", "failpoint")
-PLACEMENT: Final = ("transfer-leader", "compaction", "reshape", "drain", "rolling-restart")
+PLACEMENT: Final = ("transfer-leader", "compaction", "reshape", "move-placement", "drain", "rolling-restart")
 DAMAGE: Final = ("torn-tail", "bit-flip-wal", "bit-flip-snapshot", "wiped-disk")
 
 

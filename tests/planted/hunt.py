@@ -42,46 +42,66 @@ class Mix(NamedTuple):
 
 
 TWO = ("--side-by-side", "2")
+THREE = ("--side-by-side", "3")
 SPARE = ("--nodes", "5")
 DEEP = ("--clients", "6", "--hands", "12")
 """Many operations of a client at a time: frames hold several, and much is under way when something breaks."""
 WIDE = ("--clients", "36", "--hands", "1")
 """Each client learns by itself of a shard that has gone elsewhere."""
+MANY = ("--clients", "100", "--hands", "1", "--rate", "150")
+"""Clients that ask seldom: some ask a leader first when it has long stood still, and wait for its answer."""
 QUICK = ("--interval", "1", "--rest", "0")
 LOG = Mix("append", "kill-isolated,isolate-leader", (*QUICK, *DEEP))
 """A leader that was cut off and has started again is told of a commit index before its tail is replaced."""
 LATE = Mix("append", "delay,kill-leader,kill-isolated,partition-flapping", (*TWO, *QUICK, *DEEP))
+DIVERGED = Mix("append", "isolate-leader,transfer-leader,kill-isolated", (*TWO, *QUICK, *DEEP))
+"""Who was cut off with entries of its own meets the second leader since, whose appends begin behind them."""
 POWER = Mix("append", "power-loss,slow-disks", (*TWO, *QUICK))
+REPLACED = Mix("append", "power-loss,slow-disks,isolate-leader,partition-flapping", (*THREE, *QUICK, *DEEP))
 VOTES = Mix("append", "power-loss,slow-disks,crash-loop,partition-flapping", (*TWO, *QUICK))
 SNAPSHOTS = Mix("append", "compaction,power-loss,kill-one,isolate-leader", (*TWO, *QUICK))
 BEHIND = Mix("append", "compaction,partition-halves,reset,pause-follower", (*TWO, *QUICK))
-DISKS = Mix("append", "wiped-disk,isolate-leader,kill-leader")
 READS = Mix(
     "register", "isolate-leader,pause-leader,partition-bridge,partition-one-way,delay", (*TWO, *QUICK)
 )
+ROUNDS = Mix("register", "pause-leader", (*QUICK, *MANY))
+"""A leader that goes on after a stop finds answers to what it had asked, and who has asked it meanwhile."""
 AGES = Mix("register", "delay,pause-follower,partition-one-way,partition-halves", (*TWO, *QUICK))
 SESSIONS = Mix("session", "pause-follower,delay,partition-one-way,partition-halves", (*TWO, *QUICK))
 RETRIES = Mix("counter", "reset,half-open,partition-clients,transfer-leader", (*TWO, *QUICK, *DEEP))
 CLOCKS = Mix("ttl", "clock-jump,clock-drift,isolate-leader,transfer-leader", (*TWO, *QUICK))
 RESHAPES = Mix("register", "reshape,isolate-leader,pause-follower", (*SPARE, *TWO, *QUICK, *WIDE))
+RESHAPES_LATE = Mix(
+    "register", "reshape,delay,partition-bridge,partition-one-way", (*SPARE, *TWO, *QUICK, *WIDE)
+)
+"""Nodes hear of a flip at different times, and clients by the refusals of nodes."""
+RESHAPES_CUT = Mix("append", "reshape,isolate-leader,partition-flapping", (*SPARE, *TWO, *QUICK, *DEEP))
+RESHAPES_KILLS = Mix("append", "reshape,kill-one,transfer-leader,crash-loop", (*SPARE, *THREE, *QUICK))
 RESHAPES_POWER = Mix("append", "reshape,power-loss,kill-one", (*SPARE, *TWO, *QUICK))
+PLACEMENT = Mix("register", "move-placement,reshape,transfer-leader,kill-one", (*SPARE, *THREE, *QUICK))
 RESHAPES_RETRIES = Mix("counter", "reshape,partition-clients", (*SPARE, *TWO, *QUICK, *DEEP))
 
 MEET: list[tuple[Mix, str]] = [
     (LATE, "d1 d2 d5"),
-    (POWER, "ack-before-sync leader-counts-unsynced durable-by-index no-fsync"),
+    (DIVERGED, "d14"),
+    (POWER, "ack-before-sync leader-counts-unsynced no-fsync"),
+    (REPLACED, "durable-by-index"),
     (VOTES, "vote-before-sync vote-not-persisted"),
     (SNAPSHOTS, "base-before-snapshot-durable snapshot-off-by-one"),
     (BEHIND, "d6"),
-    (DISKS, "empty-replica-votes"),
-    (READS, "read-without-barrier nonce-reused read-joins-running-round"),
+    (READS, "read-without-barrier"),
+    (ROUNDS, "nonce-reused read-joins-running-round"),
     (AGES, "bounded-age-from-arrival"),
     (SESSIONS, "session-token-ignored"),
     (RETRIES, "dedupe-off dedupe-by-frame mark-ignored session-forgotten-early"),
     (CLOCKS, "expiry-by-local-clock clocks-against-own"),
     (RESHAPES, " ".join(bug.name for bug in RESHAPE_BUGS)),
-    (RESHAPES, "sealed-for-nobody"),
-    (RESHAPES_POWER, "start-without-state sources-dropped-early"),
+    (RESHAPES_LATE, "reads-ignore-seal"),
+    (RESHAPES_CUT, "copy-follows-uncommitted"),
+    (RESHAPES_KILLS, "copy-born-behind start-without-state"),
+    (RESHAPES_POWER, "sources-dropped-early"),
+    (PLACEMENT, "plan-floor-missing placement-judges-cancel sealed-for-nobody"),
+    (PLACEMENT, "placement-outlives-its-seal placement-goes-on-where-it-was placement-copies-forgotten"),
     (RESHAPES_RETRIES, "retries-not-carried"),
 ]
 MIXES = {name: mix for mix, names in MEET for name in names.split()}
@@ -95,6 +115,7 @@ INVISIBLE = {
     "samples-spin": "it costs time on the node's core and breaks no promise",
     "restore-order": "a node evicts only near its memory budget, and the harness's workloads stay below",
     "eviction-by-local-recency": "the same",
+    "empty-replica-votes": "who has no replica is asked for no vote: a node that lost its disk joins as new",
     "tail-acked-unsynced": "every end of a process of the harness that may lose power is a loss of power",
     "snapshot-name-unsynced": "the same",
 }

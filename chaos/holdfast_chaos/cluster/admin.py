@@ -163,6 +163,10 @@ class Admin:
         )
         return int(answer.plan.id)
 
+    async def cancel(self, plan: int) -> None:
+        """Takes a plan back, if it can be."""
+        await self.ask("CancelPlan", pb.CancelPlanRequest(id=plan))
+
     async def see_the_end(self, plan: int, within_s: float = 60.0) -> Ending:
         """Waits until a plan is done or taken back."""
         loop = asyncio.get_running_loop()

@@ -54,6 +54,7 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "wiped-disk": damage.wiped,
     "transfer-leader": placing.transfer_leader,
     "reshape": placing.reshape,
+    "move-placement": placing.move_placement,
     "drain": placing.drain,
     "client-crash": clients.crash,
 }
@@ -63,7 +64,7 @@ MOVES_SHARDS: Final = frozenset(
 """After these a key's group may be another."""
 REPLICAS: Final = 3
 """Of every shard."""
-NEEDS_A_SPARE: Final = frozenset({"drain"})
+NEEDS_A_SPARE: Final = frozenset({"drain", "move-placement"})
 """These want more nodes than a shard has replicas."""
 FILLS_HISTORY: Final = frozenset({"compaction", "disk-full", "failpoint", "bit-flip-snapshot"})
 """These write MiBs, so that a shard no longer has all that watches are judged by."""

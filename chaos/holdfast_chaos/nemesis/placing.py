@@ -1,11 +1,12 @@
 """The cluster's own acts as faults: leaderships handed over in a loop, shards split, merged and moved (the
-placement group too), nodes drained.
+placement group too), plans taken back, nodes drained.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from holdfast_chaos.cluster.admin import Refused
@@ -14,8 +15,10 @@ from holdfast_chaos.nemesis.stage import Stage
 PAUSE_S: Final = 0.1
 PLAN_WITHIN_S: Final = 60.0
 DRAIN_WITHIN_S: Final = 60.0
-REFUSED_MAX: Final = 100
-"""Wishes in vain, before a reshape gives up."""
+IN_VAIN_MAX: Final = 100
+"""Wishes that come to nothing, before a nemesis gives up."""
+TAKEN_BACK: Final = 0.2
+"""The share of plans that are taken back soon after they were asked for."""
 
 
 async def transfer_leader(stage: Stage) -> None:
@@ -35,37 +38,61 @@ async def transfer_leader(stage: Stage) -> None:
 
 
 async def reshape(stage: Stage) -> None:
-    """Splits and merges, and moves when a node is free; at least one, and the last is seen to its end."""
+    """Splits and merges, and moves when a node is free, some of which are taken back at once."""
+    await _again(stage, _wish)
+
+
+async def move_placement(stage: Stage) -> None:
+    """Moves the placement group to a node that is free, again and again."""
+
+    async def wish() -> tuple[str, int]:
+        return await _move(stage, await stage.cluster.admin.placement_group())
+
+    await _again(stage, lambda _: wish())
+
+
+async def _again(stage: Stage, wish: Callable[[Stage], Awaitable[tuple[str, int]]]) -> None:
+    """Asks for plan after plan; at least one comes about, and the last is seen to its end."""
     admin = stage.cluster.admin
-    refused = 0
-    while stage.left_s > 0 or (not stage.proofs and refused < REFUSED_MAX):
+    in_vain, came_about = 0, False
+    while stage.left_s > 0 or (not came_about and in_vain < IN_VAIN_MAX):
         try:
-            what, plan = await _wish(stage, await admin.shards())
+            what, plan = await wish(stage)
         except Refused:
-            refused += 1
+            in_vain += 1
             await asyncio.sleep(PAUSE_S)
             continue
+        if stage.chance.random() < TAKEN_BACK:
+            await asyncio.sleep(stage.chance.uniform(0, PAUSE_S))
+            with suppress(*Refused):  # it is sealed, or has ended
+                await admin.cancel(plan)
         ended = await admin.see_the_end(plan, PLAN_WITHIN_S)
+        in_vain, came_about = in_vain + 1, came_about or ended.phase == "done"
         stage.proof(f"plan {plan}, {what}: {ended.phase}")
 
 
-async def _wish(stage: Stage, shards: Sequence[Any]) -> tuple[str, int]:
+async def _wish(stage: Stage) -> tuple[str, int]:
     """Asks for a reshape of whatever stands; what, and the plan. Raises Refused."""
     admin = stage.cluster.admin
+    shards = await admin.shards()
     some_are_free = len(stage.cluster.nodes) > len(shards[0].replicas)
     # Merges twice as often as splits, so that shards do not pile up.
     kinds = ["split", *(["merge"] * 2 if len(shards) > 1 else []), *(["move"] * 2 if some_are_free else [])]
     kind = stage.chance.choice(kinds)
     if kind == "move":
-        moved = stage.chance.choice([await admin.placement_group(), *shards])
-        held = sorted(replica.node for replica in moved.replicas)
-        free = sorted({node.id for node in stage.cluster.nodes.values()} - set(held))
-        source, target = stage.chance.choice(held), stage.chance.choice(free)
-        return f"move of group {moved.group}", await admin.move(moved.group, source, target)
+        return await _move(stage, stage.chance.choice([await admin.placement_group(), *shards]))
     if kind == "merge":
         at = stage.chance.randrange(len(shards) - 1)
         return kind, await admin.merge(shards[at].group, shards[at + 1].group)
     return kind, await admin.split(stage.chance.choice(shards).group)
+
+
+async def _move(stage: Stage, moved: Any) -> tuple[str, int]:
+    """Asks that a replica of a group goes to a node that has none. Raises Refused."""
+    held = sorted(replica.node for replica in moved.replicas)
+    free = sorted({node.id for node in stage.cluster.nodes.values()} - set(held))
+    source, target = stage.chance.choice(held), stage.chance.choice(free)
+    return f"move of group {moved.group}", await stage.cluster.admin.move(moved.group, source, target)
 
 
 async def drain(stage: Stage) -> None:

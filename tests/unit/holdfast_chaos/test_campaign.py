@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
-from holdfast_chaos.campaign import RUN_S, lines, next_seed, summary, wish_of
+from holdfast_chaos import availability
+from holdfast_chaos.campaign import line_of, lines, next_seed, summary, wish_of
 from holdfast_chaos.generator import GENERATORS
 from holdfast_chaos.nemesis.known import NEEDS_A_SPARE, NEMESES
-from holdfast_chaos.runner import Wish, plan_of
+from holdfast_chaos.runner import Outcome, Wish, plan_of
 from holdfast_chaos.scenarios import DAMAGE
+from holdfast_chaos.verdict import Finding, Verdict, judge
+
+from tests.unit.holdfast_chaos.test_availability import busy, fault
 
 SEEDS = range(1, 400)
 LINE = {
@@ -67,9 +71,24 @@ def test_a_summary_counts_and_names_what_is_not_valid():
     bad = {**LINE, "seed": 9, "verdict": "invalid", "broken": ["set: lost"], "recovery_ms_worst": 700.0}
     told = summary([LINE] * 29 + [bad])
 
-    assert f"30 runs, {30 * RUN_S / 3600:.1f} h" in told
+    assert f"30 runs, {30 * LINE['seconds'] / 3600:.1f} h" in told
     assert "invalid 1, valid 29" in told
     assert "300 operations, 270 succeeded" in told
     assert "60 faults: delay 60" in told
     assert "700 ms" in told
     assert told.splitlines()[-1] == "seed 9 at abc: invalid: set: lost"
+
+
+def test_a_line_says_how_long_faults_went_on():
+    """From the first one's beginning to the last one's healing; what is found broken goes by its checker."""
+    script = fault(fault(busy((0, 1000), (1300, 9000)), 1000, 1200), 3000, 7500, number=2)
+    record = script.record("set", settings={"seconds": 5.0})
+    told = (
+        availability.check(script.operations, script.notes),
+        judge("set", broken=[Finding("lost", "3")]),
+    )
+    line = line_of(Outcome(record, Verdict.INVALID, told), "abc")
+
+    assert (line["faults_s"], line["seconds"]) == (6.5, 5.0)
+    assert (line["faults"], line["broken"], line["verdict"]) == ({"kill": 2}, ["set: lost"], "invalid")
+    assert "0.1 h of faults" in summary([line] * 50)
