@@ -123,5 +123,22 @@ def summary(known: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(told)
 
 
+def table(known: Iterable[Mapping[str, Any]]) -> str:
+    """What was run of each workload, as Markdown."""
+    rows = ["| workload | runs (5 nodes) | valid | void | operations | faults | kinds of faults |"]
+    rows.append("| --- " * 7 + "|")
+    by_workload: dict[str, list[Mapping[str, Any]]] = {}
+    for line in known:
+        by_workload.setdefault(line["workload"], []).append(line)
+    for workload, own in sorted(by_workload.items()):
+        verdicts = Counter(line["verdict"] for line in own)
+        faults = Counter(name for line in own for name, count in line["faults"].items() for _ in range(count))
+        operations = f"{sum(line['operations'] for line in own):,}".replace(",", " ")
+        runs = f"{len(own)} ({sum(line['nodes'] == 5 for line in own)})"
+        cells = (workload, runs, verdicts["valid"], verdicts["void"], operations, faults.total(), len(faults))
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows)
+
+
 def _counted(counts: Mapping[Any, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=str))

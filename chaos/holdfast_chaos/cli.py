@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 import uvloop
 
-from holdfast_chaos.campaign import line_of, lines, next_seed, summary, wish_of
+from holdfast_chaos.campaign import line_of, lines, next_seed, summary, table, wish_of
 from holdfast_chaos.cluster.node_process import NodeEndedError
 from holdfast_chaos.generator import GENERATORS
 from holdfast_chaos.judging import WORKLOADS, Budget, judgements
@@ -159,7 +159,7 @@ def campaign_command(
             shutil.move(folder, keep / str(seed))
         shutil.rmtree(folder.parent, ignore_errors=True)
     known = lines(results)
-    click.echo(summary(known))
+    click.echo(f"{summary(known)}\n\n{table(known)}")
     raise SystemExit(max((EXIT[Verdict(line["verdict"])] for line in known), key=_SEVERITY.index, default=0))
 
 

@@ -30,7 +30,7 @@ from holdfast_chaos.operation import Operation, notes, pair
 from holdfast_chaos.record import Event, Header, Record
 from holdfast_chaos.search import STEPS_MAX
 from holdfast_chaos.verdict import Finding, Judgement, judge
-from holdfast_chaos.watch_notes import changes_of, gone, watches_of
+from holdfast_chaos.watch_notes import changes_of, gone, stuck, watches_of
 
 
 class Budget(NamedTuple):
@@ -84,6 +84,9 @@ def _watch(case: Case) -> Judgement:
     why = gone(case.notes)
     if why:
         return judge("watch", missing=[Finding("no reference", why)])
+    where = stuck(case.notes)
+    if where:
+        return judge("watch", broken=[Finding("stuck", where)])
     return watching.check(watches_of(case.notes), changes_of(case.notes))
 
 

@@ -240,14 +240,17 @@ class _Run:
                 await client.aclose()
 
     async def _note_changes(self, client: holdfast.Client, beginning: Sequence[WatchPoint]) -> None:
-        """What watches are judged by, where the shards' history still has it."""
+        """What watches are judged by, where the shards' history still has it; a promise by itself."""
         try:
-            count = await note_changes(client, beginning, self._recorder)
+            count = await note_changes(client, beginning, await self._revisions(), self._recorder)
         except holdfast.RefusedError as problem:
             if problem.reason is not holdfast.Reason.COMPACTED:
                 raise
             self._recorder.note("changes-gone", {"text": str(problem)})
             self._say(f"watches cannot be judged: {problem}")
+        except TimeoutError as problem:
+            self._recorder.note("changes-stuck", {"text": str(problem)})
+            self._say(str(problem))
         else:
             self._say(f"{count} changes in the shards' history")
 
@@ -266,6 +269,14 @@ class _Run:
             if start < end:
                 found.append(WatchPoint(shard.group, 0, start, end))
         return tuple(found)
+
+    async def _revisions(self) -> dict[int, int]:
+        """The revision of every shard that is watched, by its group."""
+        replicas = await self._cluster.admin.all_replicas()
+        return {
+            point.group: max((r.revision for r in replicas if r.group == point.group), default=0)
+            for point in await self._beginning()
+        }
 
     async def _under_load(self, watchers: Sequence[Watcher]) -> None:
         beside = [asyncio.ensure_future(self._observer.run())]

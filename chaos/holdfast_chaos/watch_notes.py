@@ -8,7 +8,8 @@ Notes, each with the watch's name in `value["watch"]` but the last:
 - `watch-lost`: the connection broke; `watch-resume`: `{"points": [...]}`, taken up again by its caller;
 - `watch-caught-up`: `{"points": [point]}`, the end of a snapshot;
 - `change`: a change out of a shard's log: key, group, revision; `{"kind": text, "value": text}`;
-- `changes-gone`: `{"text": text}`: the log no longer had them all, so that there is nothing to judge by.
+- `changes-gone`: `{"text": text}`: the log no longer had them all, so that there is nothing to judge by;
+- `changes-stuck`: `{"text": text}`: a watch from the beginning did not come to its end, of a healed cluster.
 """
 
 from __future__ import annotations
@@ -50,7 +51,16 @@ def changes_of(notes: Iterable[Event]) -> tuple[Change, ...]:
 
 def gone(notes: Iterable[Event]) -> str:
     """Why there is no reference; empty: there is."""
-    return next((note.value["text"] for note in notes if note.f == "changes-gone"), "")
+    return _text(notes, "changes-gone")
+
+
+def stuck(notes: Iterable[Event]) -> str:
+    """Where the watch that was to show the reference stood still; empty: it did not."""
+    return _text(notes, "changes-stuck")
+
+
+def _text(notes: Iterable[Event], name: str) -> str:
+    return next((note.value["text"] for note in notes if note.f == name), "")
 
 
 def _item(note: Event) -> Item | None:

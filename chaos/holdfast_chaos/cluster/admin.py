@@ -35,6 +35,7 @@ class Replica(NamedTuple):
     applied_index: int
     snapshot_index: int
     digest: str
+    revision: int = 0
 
 
 class Ending(NamedTuple):
@@ -199,6 +200,7 @@ def _replica(node: int, said: Any) -> Replica:
         said.applied_index,
         said.snapshot_index,
         said.digest,
+        said.revision,
     )
 
 

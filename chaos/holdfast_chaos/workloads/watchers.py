@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import holdfast
@@ -22,7 +22,8 @@ from holdfast_chaos.workloads.recorder import Recorder
 
 PREFIX: Final = "w/"
 IDLE_S: Final = 0.3
-REPLAY_QUIET_S: Final = 2.0
+STANDS_STILL_S: Final = 30.0
+"""A watch of a healed cluster that says nothing for so long has ended without a word."""
 AGAIN_S: Final = 0.2
 
 
@@ -117,21 +118,34 @@ class Watcher:
         self._recorder.note(f, {"watch": self.name, **value})
 
 
-async def note_changes(client: holdfast.Client, beginning: Sequence[WatchPoint], recorder: Recorder) -> int:
-    """Every change of the watched range since `beginning`; how many. Raises HoldfastError."""
+async def note_changes(
+    client: holdfast.Client,
+    beginning: Sequence[WatchPoint],
+    until: Mapping[int, int],
+    recorder: Recorder,
+) -> int:
+    """Every change of the watched range since `beginning`; how many.
+
+    until: group -> revision up to which it must be shown, of all shards of the range. Raises HoldfastError,
+    TimeoutError: the watch stands still before that.
+    """
     found: list[tuple[Event, int]] = []
     pending: list[Event] = []
+    loop = asyncio.get_running_loop()
+    moved_at, points = loop.time(), beginning
     async with client.watch(prefix=PREFIX, from_=beginning) as watch:
-        while True:
+        while not (_shown(watch.points, until) and not pending):
             try:
-                async with asyncio.timeout(REPLAY_QUIET_S):
-                    item = await anext(watch)
+                async with asyncio.timeout(IDLE_S):
+                    pending.append(_event(await anext(watch)))
             except TimeoutError:
-                break
-            assert isinstance(item, Event)
-            pending.append(item)
-            point = next((p for p in watch.points if _covers(p, item.key)), None)
-            if point is not None and point.revision >= item.revision:
+                if loop.time() - moved_at > STANDS_STILL_S:
+                    told = f"stands at {watch.points} since {STANDS_STILL_S:g} s and is to reach {until}"
+                    raise TimeoutError(f"the watch of all changes {told}") from None
+            if watch.points != points:
+                moved_at, points = loop.time(), watch.points
+            point = next((p for p in points if pending and _covers(p, pending[-1].key)), None)
+            if point is not None and point.revision >= pending[-1].revision:
                 found += [(event, point.group) for event in pending]
                 pending.clear()
     for event, group in found:
@@ -139,6 +153,17 @@ async def note_changes(client: holdfast.Client, beginning: Sequence[WatchPoint],
             "change", _kind_and_value(event), key=event.key.decode(), group=group, revision=event.revision
         )
     return len(found)
+
+
+def _shown(points: Sequence[WatchPoint], until: Mapping[int, int]) -> bool:
+    """Whether a watch has shown these groups up to these revisions, and is in no others."""
+    is_there = {point.group for point in points} == set(until)
+    return is_there and all(point.revision >= until[point.group] for point in points)
+
+
+def _event(item: Event | Mark) -> Event:
+    assert isinstance(item, Event), "a watch without a snapshot shows events"
+    return item
 
 
 def _kind_and_value(event: Event) -> dict[str, str | None]:

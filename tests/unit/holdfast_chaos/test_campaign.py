@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from holdfast_chaos import availability
-from holdfast_chaos.campaign import line_of, lines, next_seed, summary, wish_of
+from holdfast_chaos.campaign import line_of, lines, next_seed, summary, table, wish_of
 from holdfast_chaos.generator import GENERATORS
 from holdfast_chaos.nemesis.known import NEEDS_A_SPARE, NEMESES
 from holdfast_chaos.runner import Outcome, Wish, plan_of
@@ -92,3 +92,4 @@ def test_a_line_says_how_long_faults_went_on():
     assert (line["faults_s"], line["seconds"]) == (6.5, 5.0)
     assert (line["faults"], line["broken"], line["verdict"]) == ({"kill": 2}, ["set: lost"], "invalid")
     assert "0.1 h of faults" in summary([line] * 50)
+    assert "| set | 2 (0) | 1 | 0 | 1 840 | 4 | 2 |" in table([line, {**LINE, "verdict": "valid"}])

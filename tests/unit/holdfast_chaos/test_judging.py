@@ -59,6 +59,16 @@ def test_watches_without_the_changes_that_were_are_not_judged():
     assert told["watch"].findings[0].message == "COMPACTED"
 
 
+def test_changes_that_could_not_be_read_to_the_end_are_a_broken_promise():
+    """A watch of a healed cluster stood still: that is what it must not do."""
+    script = good()
+    script.note("changes-stuck", {"text": "stands at 7"}, at=9)
+    told = {j.checker: j for j in judgements(script.record("watch", **NO_DEMANDS))}
+
+    assert told["watch"].verdict is Verdict.INVALID
+    assert [(f.rule, f.message) for f in told["watch"].findings] == [("stuck", "stands at 7")]
+
+
 def test_an_unknown_workload_is_not_passed_over():
     """Nobody knows how to judge it."""
     assert overall(judgements(good().record("chess"))) is Verdict.UNKNOWN

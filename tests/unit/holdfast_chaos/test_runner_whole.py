@@ -14,7 +14,7 @@ from holdfast_chaos.cluster.admin import Replica
 from holdfast_chaos.cluster.wires import Wires
 from holdfast_chaos.nemesis.stage import Stage
 from holdfast_chaos.verdict import Verdict
-from holdfast_chaos.workloads import crowd, watchers
+from holdfast_chaos.workloads import crowd
 
 
 class Node:
@@ -31,8 +31,11 @@ class Node:
 class Admin:
     """Replicas that agree."""
 
+    client: FakeClient
+
     async def all_replicas(self, timeout_s: float = 0.0) -> tuple[Replica, ...]:
-        return tuple(Replica(node, 2, node == 1, 1, 7, 7, 0, "d") for node in (1, 2, 3))
+        revision = self.client.backend.store.revision
+        return tuple(Replica(node, 2, node == 1, 1, 7, 7, 0, "d", revision) for node in (1, 2, 3))
 
     async def shards(self) -> list[Any]:
         return [SimpleNamespace(group=2, start=b"", end=b"", replicas=())]
@@ -89,7 +92,7 @@ def fakes(monkeypatch) -> None:
     monkeypatch.setattr(runner, "NEMESES", {"kill-one": calm})
     monkeypatch.setattr(runner, "QUIET_S", 0.2)
     monkeypatch.setattr(runner, "WATCHERS", 2)
-    monkeypatch.setattr(watchers, "REPLAY_QUIET_S", 0.1)
+    monkeypatch.setattr(Admin, "client", client, raising=False)
     monkeypatch.setattr("holdfast_chaos.workloads.observing._dumped", nothing)
 
 

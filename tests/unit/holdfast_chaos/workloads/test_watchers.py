@@ -6,6 +6,7 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
 from holdfast.types import WatchPoint
 from holdfast_chaos.judging import judgements
 from holdfast_chaos.verdict import Verdict
@@ -17,7 +18,6 @@ from tests.unit.holdfast_chaos.runs import Desk
 
 def test_a_watch_and_the_changes_agree(tmp_path: Path, monkeypatch) -> None:
     """Watchers that are closed and taken up again miss nothing, and the replay shows every change."""
-    monkeypatch.setattr("holdfast_chaos.workloads.watchers.REPLAY_QUIET_S", 0.05)
     monkeypatch.setattr("holdfast_chaos.workloads.watchers.IDLE_S", 0.01)
     desk = Desk(tmp_path, "watch")
     watchers = [Watcher(f"w{n}", desk.client, desk.recorder, random.Random(n)) for n in range(3)]
@@ -35,7 +35,8 @@ def test_a_watch_and_the_changes_agree(tmp_path: Path, monkeypatch) -> None:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        assert await note_changes(desk.client, (WatchPoint(2, 0, b"w/", b"w0"),), desk.recorder)
+        until = {2: (await desk.client.put("w/0.last", "all has been shown")).revision}
+        assert await note_changes(desk.client, (WatchPoint(2, 0, b"w/", b"w0"),), until, desk.recorder)
 
     asyncio.run(act())
     record = desk.record()
@@ -46,3 +47,21 @@ def test_a_watch_and_the_changes_agree(tmp_path: Path, monkeypatch) -> None:
     shown = [sum(hasattr(item, "kind") for item in watched.items) for watched in watches_of(record.events)]
     assert min(shown) > 50
     assert len(changes_of(record.events)) >= max(shown) - 20
+
+
+def test_a_watch_that_does_not_come_to_its_end_is_no_reference(tmp_path: Path, monkeypatch) -> None:
+    """Half of the changes would show what watches told of the others as made up."""
+    monkeypatch.setattr("holdfast_chaos.workloads.watchers.STANDS_STILL_S", 0.05)
+    monkeypatch.setattr("holdfast_chaos.workloads.watchers.IDLE_S", 0.01)
+    desk = Desk(tmp_path, "watch")
+
+    async def act() -> None:
+        revision = (await desk.client.put("w/0.1", "v")).revision
+        beginning = (WatchPoint(2, 0, b"w/", b"w0"),)
+        assert await note_changes(desk.client, beginning, {2: revision}, desk.recorder) == 1
+        for until in ({2: revision + 1}, {2: revision, 3: 0}):
+            with pytest.raises(TimeoutError, match=r"since .* and is to reach"):
+                await note_changes(desk.client, beginning, until, desk.recorder)
+
+    asyncio.run(act())
+    assert len(changes_of(desk.events())) == 1
