@@ -92,10 +92,6 @@ class Channels:
         if channel is not None:
             await channel.close()
 
-    def forget(self) -> None:
-        """Drops all channels unclosed: after a fork they belong to the parent."""
-        self._channels = {}
-
     async def close(self) -> None:
         """Closes all channels; calls on them are cancelled."""
         channels, self._channels = list(self._channels.values()), {}

@@ -1,32 +1,31 @@
-"""Sessions in a forked process: each takes a new identity there, or two processes would write as one."""
+"""How many forks lie between this process and the first: a client serves the process it was made in alone.
+
+In a child it would write under its parent's name, on its parent's connections. So whoever was made before the
+fork refuses there (`Session`, `LoopThread`).
+
+The hook only counts. It runs in every child, also in one that is about to start another program, and a loop
+that waits for that (uvloop's does) waits for the hook: whatever it let go of, or made the collector find,
+could be gRPC's, which waits for locks that threads of the parent held at the fork and nobody gives back.
+"""
 
 from __future__ import annotations
 
 import os
-import weakref
-from typing import Protocol
+
+from holdfast.errors import HoldfastError, Reason, error
+
+count = 0
 
 
-class Renewable(Protocol):
-    """A session."""
-
-    def renew(self) -> None:
-        """Takes a new identity."""
+def refusal() -> HoldfastError:
+    """What a client says in a process it was not made in."""
+    return error(Reason.STOPPED, "the client belongs to the process that forked this one; connect anew")
 
 
-_alive: weakref.WeakSet[Renewable] = weakref.WeakSet()
-
-
-def renew_in_child(session: Renewable) -> None:
-    """From now on, for as long as it lives."""
-    _alive.add(session)
-
-
-def renew_all() -> None:
-    """What a child does first."""
-    for session in list(_alive):
-        session.renew()
+def _forked() -> None:
+    global count  # noqa: PLW0603 - one for the process
+    count += 1
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=renew_all)
+    os.register_at_fork(after_in_child=_forked)

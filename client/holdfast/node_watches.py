@@ -48,7 +48,8 @@ class NodeWatches:
         self._watches: set[Watch] = set()
 
     def start(self, watch: Watch) -> None:
-        """Opens a part for each shard of the range."""
+        """Opens a part for each shard of the range. Raises HoldfastError (refused) where there is no call."""
+        self._session.check_serves()
         self._watches.add(watch)
         self._cover(watch, None, 0)
 
@@ -186,8 +187,8 @@ class NodeWatches:
                 stream.cancel(part)
 
     def close(self) -> None:
-        """Ends every watch: their callers get STOPPED."""
-        for watch in list(self._watches):
+        """Ends every watch: their callers get STOPPED. In a forked process they are all the parent's."""
+        for watch in list(self._watches) if not self._session.is_inherited else ():
             watch.fail(error(Reason.STOPPED, "the client was closed"))
 
 

@@ -2,8 +2,8 @@
 
 Invariants: an operation is encoded once and every attempt sends those bytes under the same (session,
 sequence). `answered_below` never passes a write whose outcome the caller has not been told. An outcome
-is *refused* only if every attempt was; one attempt in doubt makes it *unknown*. A forked process takes a
-new session id. Every call ends by its deadline: one timer sweeps, operations carry none.
+is *refused* only if every attempt was; one attempt in doubt makes it *unknown*. A forked process has no part
+in it. Every call ends by its deadline: one timer sweeps, operations carry none.
 
 A shard may split, merge or move under an operation: the group that ended says who goes on, and the same
 bytes go there within the same turn of the loop.
@@ -75,7 +75,7 @@ class Session:
         self._not_after = (0, b"")
         self._first = self._loop.create_future()  # the first Welcome
         self._trouble = ""  # the last connection failure, for messages
-        forks.renew_in_child(self)
+        self._forks = forks.count
 
     # ---- life ----
 
@@ -95,9 +95,26 @@ class Session:
             await asyncio.wait([self._first], timeout=min(left, STAGGER_S))
         self._first.result()
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked since: all of it is the parent's."""
+        return forks.count != self._forks
+
+    def check_serves(self) -> None:
+        """Raises HoldfastError (refused) where no call can be made."""
+        if self.closed:
+            raise error(Reason.STOPPED, "the client is closed")
+        if self.is_inherited:
+            raise forks.refusal()
+
     async def close(self) -> None:
-        """Ends all streams. Calls under way end as refused, or unknown when they were sent."""
+        """Ends all streams. Calls under way end as refused, or unknown when they were sent.
+
+        In a forked process nothing ends: it is all the parent's.
+        """
         self.closed = True
+        if self.is_inherited:
+            return
         if self._sweep is not None:
             self._sweep.cancel()
         self.links.clear()
@@ -107,17 +124,6 @@ class Session:
         for call in [*self._writes.values(), *self._reads.values()]:
             self._finish(call, error(Reason.STOPPED, "the client was closed"))
         await self.channels.close()
-
-    def renew(self) -> None:
-        """Takes a new identity: this process was forked, the old one belongs to the parent."""
-        self.id = os.urandom(16)
-        self._random = random.Random(self.id)
-        self.links.clear()
-        self._waiting.clear()
-        self._writes, self._reads = {}, {}
-        self._tasks = set()
-        self.router.ready.clear()
-        self.channels.forget()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs `work` until it ends or the session closes."""
@@ -142,8 +148,8 @@ class Session:
         """Starts an operation; await the result. `where`: the key it is routed by, at each attempt by its
         place in the map of then; or (is_place) the place itself.
         """
-        if self.closed:
-            raise error(Reason.STOPPED, "the client is closed")
+        if self.closed or forks.count != self._forks:
+            self.check_serves()
         now = self._loop.time()
         if self.token_full and level == SESSION:
             level, kind = Level.LINEARIZABLE, wire.as_linearizable(kind)

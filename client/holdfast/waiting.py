@@ -88,12 +88,6 @@ class WaitingRoom:
             calls.sort(key=_SEQUENCE)
             self._send(calls)
 
-    def clear(self) -> None:
-        """Forgets everybody."""
-        self._slots.clear()
-        self.fronts.clear()
-        self._behind.clear()
-
     def __repr__(self) -> str:
         waiting = sum(map(len, self._slots.values())) + sum(map(len, self._behind.values()))
         return f"<WaitingRoom, {waiting} waiting>"

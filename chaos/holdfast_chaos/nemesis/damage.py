@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from pathlib import Path
 from typing import Final
 
 from holdfast_chaos.cluster.cluster import Cluster
+from holdfast_chaos.cluster.command_line import cli
 from holdfast_chaos.cluster.node_process import NodeEndedError, NodeProcess
 from holdfast_chaos.nemesis import ballast
 from holdfast_chaos.nemesis.stage import Stage
@@ -185,14 +185,8 @@ async def _reset(node: NodeProcess) -> None:
     """`holdfast node reset`, and the files our own disk keeps beside the data directory."""
     if node.place.disk.is_dir():
         node.place.disk.rename(node.place.disk.with_name(f"disk.reset-{node.starts}"))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "holdfast.cli", "node", "reset"),
-        *("--data", str(node.place.data), "--yes"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    if process.returncode != 0:
+    status, said = await cli("node", "reset", "--data", str(node.place.data), "--yes")
+    if status != 0:
         raise RuntimeError(f"`holdfast node reset` of node {node.number} failed: {said.decode()}")
 
 

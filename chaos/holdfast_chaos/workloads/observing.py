@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -18,6 +17,7 @@ from typing import Final, NamedTuple
 
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
 from holdfast_chaos.cluster.cluster import Cluster
+from holdfast_chaos.cluster.command_line import cli
 from holdfast_chaos.workloads.recorder import Recorder
 
 LOOK_S: Final = 0.2
@@ -109,13 +109,8 @@ def _differing(logs: Iterable[Sequence[_Entry]]) -> list[int]:
 
 async def _dumped(folder: Path) -> bytes:
     """What `holdfast wal dump` prints; nothing: it could not."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "holdfast.cli", "wal", "dump", str(folder), "-o", "json"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    out, _ = await process.communicate()
-    return out if process.returncode == 0 else b""
+    status, out = await cli("wal", "dump", str(folder), "-o", "json")
+    return out if status == 0 else b""
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -1,12 +1,10 @@
 """Operations from first attempt to final outcome, against scripted peers."""
 
 import asyncio
-import os
 
 import holdfast
 import pytest
 from holdfast import Level, Outcome, Reason, RefusedError, UnknownOutcomeError
-from holdfast.forks import renew_all
 from holdfast.router import READS_IN_A_ROW
 from holdfast.token import TokenEntry
 
@@ -435,32 +433,6 @@ def test_a_goodbye_moves_what_follows_elsewhere():
             return [len(node.operations) for node in cluster.nodes]
 
     assert asyncio.run(run()) == [1, 1]
-
-
-def test_a_forked_process_is_another_session():
-    """After a fork the child has another id and none of the parent's streams."""
-
-    async def run():
-        async with ScriptedCluster() as cluster:
-            client = await holdfast.connect(cluster.endpoints)
-            session = client._backend
-            tasks, channels, before = set(session._tasks), session.channels._channels, session.id
-            renew_all()  # what os.register_at_fork runs in the child
-            after = session.id
-            await client.put("k", "v")
-            hellos = list(cluster.nodes[0].hellos)
-            await client.aclose()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for channel in channels.values():
-                await channel.close()
-            return before, after, hellos
-
-    before, after, hellos = asyncio.run(run())
-    assert before != after
-    assert hellos == [before, after]
-    assert hasattr(os, "register_at_fork")
 
 
 def test_a_session_that_has_seen_too_much_reads_linearizable():
