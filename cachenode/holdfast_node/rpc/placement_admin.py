@@ -44,7 +44,10 @@ LOOK_WITHIN_S = 1.0
 PLANS_DEFAULT = 100
 PLANS_MAX = 1000
 BY_HAND = "asked for by hand"
-_READS = frozenset(("ListPlans", "GetPlan", "ListNamespaces", "GetPlanning", "ExplainPlanning"))
+_REPEATABLE = frozenset(
+    ("ListPlans", "GetPlan", "ListNamespaces", "GetPlanning", "ExplainPlanning", "JoinCluster")
+)
+"""Reads; and a node that joins gets the same answer again, by its incarnation."""
 
 
 class Leading(NamedTuple):
@@ -113,7 +116,7 @@ class PlacementAdmin:
                         raise
             if was_forwarded(context.invocation_metadata()):
                 raise self._not_leading()
-            return await self._forward(name, message, response, is_write=name not in _READS)
+            return await self._forward(name, message, response, is_write=name not in _REPEATABLE)
 
         return grpc.unary_unary_rpc_method_handler(
             handle,
@@ -145,10 +148,16 @@ class PlacementAdmin:
     async def _forward(
         self, name: str, message: Any, response: Any, timeout_s: float = TIMEOUT_S, *, is_write: bool
     ) -> Any:
-        """To the leader as far as known, else to any node with a replica; to those that they name next."""
+        """To the leader as far as known, else to any node with a replica; to those that they name next.
+
+        is_write: what may be asked but once.
+        """
         core = self._core
         own = self._served.address_of(core.node)
-        known = [self._served.address_of(node) for node in (self._leader(), *core.book.placement) if node]
+        nodes = [node for node in (self._leader(), *core.book.placement) if node]
+        # A change that a node did not answer is asked of no other: who is out of touch comes last.
+        nodes.sort(key=lambda node: not self._served.is_connected(node))
+        known = [self._served.address_of(node) for node in nodes]
         asked = {own, ""}
         problem = error(
             Reason.NO_QUORUM, f"no node of the placement group answers; it is on nodes {core.book.placement}"

@@ -223,7 +223,7 @@ class Peer:
         row = grpc.unary_unary_rpc_method_handler(
             self.answer, lambda _: None, lambda message: message.SerializeToString()
         )
-        names = ("GetPlanning", "SetPlanning")
+        names = ("GetPlanning", "SetPlanning", "JoinCluster")
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("holdfast.v1.Placement", dict.fromkeys(names, row)),)
         )
@@ -240,6 +240,7 @@ def sent_on(
     *,
     leader: int | None = None,
     silent: tuple[Peer, ...] = (),
+    apart: tuple[Peer, ...] = (),
     verb: str = "GetPlanning",
     metadata: tuple[tuple[str, str], ...] = (),
     conductor: Any = None,
@@ -253,7 +254,11 @@ def sent_on(
         placement=SimpleNamespace(state=SimpleNamespace(sealed=None), group=group),
         book=SimpleNamespace(placement=tuple(addresses)),
     )
-    served: Any = SimpleNamespace(address_of=lambda node: addresses.get(node, ""), wall_ms=lambda: 0)
+    served: Any = SimpleNamespace(
+        address_of=lambda node: addresses.get(node, ""),
+        wall_ms=lambda: 0,
+        is_connected=lambda node: node not in {peer.number for peer in apart},
+    )
 
     async def main() -> Any:
         forwarder = Forwarder()
@@ -296,6 +301,23 @@ def test_a_question_is_asked_again_elsewhere_when_a_node_does_not_answer() -> No
         sent_on([dead, living], leader=1, silent=(dead,), verb="SetPlanning")
 
     assert caught.value.outcome is Outcome.UNKNOWN
+
+
+def test_who_is_out_of_touch_is_asked_last() -> None:
+    """A change that a dead node did not answer would be in doubt for as long as the node is dead."""
+    dead, living = Peer(1), Peer(2)
+    for leader in (None, 1):
+        sent_on([dead, living], leader=leader, silent=(dead,), apart=(dead,), verb="SetPlanning")
+
+    assert living.asked == 2
+
+
+def test_a_join_is_asked_again_elsewhere() -> None:
+    """The same incarnation gets the same answer, so that nothing can be done twice."""
+    dead, living = Peer(1), Peer(2)
+    sent_on([dead, living], leader=1, silent=(dead,), verb="JoinCluster")
+
+    assert living.asked == 1
 
 
 def test_a_refusal_of_the_leader_is_the_answer() -> None:
