@@ -208,22 +208,43 @@ def known(results: Path) -> dict[str, dict[str, Any]]:
     return {line["bug"]: line for line in lines(results)}
 
 
+def told(lines: Iterable[Mapping[str, Any]]) -> str:
+    """What became of every bug, as Markdown: found, hunted in vain, not to be seen, not hunted."""
+    known = {line["bug"]: line for line in lines}
+    rows = ["| bug | found after, s | runs | broken rules | without |", "| --- " * 5 + "|"]
+    in_vain = []
+    for bug, line in known.items():
+        took, runs, rules = f"{line['seconds']:.0f}", line["runs"], ", ".join(line["rules"])
+        if rules:
+            rows.append(f"| `{bug}` | {took} | {runs} | {rules} | {line['without_it']} |")
+        else:
+            in_vain.append(f"- `{bug}`: in vain, {runs} runs in {took} s")
+    unseen = [f"| `{bug}` | {why} |" for bug, why in INVISIBLE.items()]
+    left = [f"`{bug}`" for bug in BUGS if bug not in known and bug not in INVISIBLE]
+    end = ["", f"Not hunted: {', '.join(left) or 'none'}"]
+    return "\n".join([*rows, "", *in_vain, "", "| bug | why |", "| --- | --- |", *unseen, *end])
+
+
 @click.command()
 @click.option("--bug", "names", multiple=True, type=click.Choice(list(BUGS)), help="Default: all.")
 @click.option("--seconds", default=600.0, show_default=True, help="For each, at most.")
 @click.option("--results", type=click.Path(path_type=Path, dir_okay=False), required=True)
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Reports of what was found.")
-def main(names: tuple[str, ...], seconds: float, results: Path, keep: Path | None) -> None:
+@click.option("--table", is_flag=True, help="Only say what the file holds.")
+def main(names: tuple[str, ...], seconds: float, results: Path, keep: Path | None, *, table: bool) -> None:
     """Hunts planted bugs with the chaos harness."""
     done = known(results)
+    if table:
+        click.echo(told(done.values()))
+        return
     for name in names or [name for name in BUGS if name not in INVISIBLE]:
         if name in done and (done[name]["rules"] or done[name]["seconds"] >= seconds):
             continue
         found = hunt(name, seconds, keep, done.values())
         with results.open("a") as file:
             file.write(json.dumps(found._asdict()) + "\n")
-        told = ", ".join(found.rules) or "NOT FOUND"
-        click.echo(f"{name}: {told} after {found.seconds:.0f} s, {found.runs} runs {found.without_it}")
+        rules = ", ".join(found.rules) or "NOT FOUND"
+        click.echo(f"{name}: {rules} after {found.seconds:.0f} s, {found.runs} runs {found.without_it}")
 
 
 if __name__ == "__main__":
