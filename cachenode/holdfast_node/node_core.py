@@ -232,14 +232,10 @@ class NodeCore:
         replicas = self.book.replicas_of(self.book.placement)
         return MapEntry(PLACEMENT_NAMESPACE, KeyRange(b"", b""), group, self.epoch, replicas, leader or 0)
 
-    def placement_here(self) -> list[tuple[MapEntry, Group, PlacementState]]:
-        """Replicas of the placement group on this node: as a map would have them, and what they hold."""
+    def placement_here(self) -> list[tuple[PlacementReplica, Group]]:
+        """Replicas of the placement group on this node."""
         return [
-            (
-                replica.entry._replace(leader=replica.group.leader or 0),
-                self.driver.groups[group],
-                replica.state,
-            )
+            (replica, self.driver.groups[group])
             for group, replica in self.hosting.replicas.items()
             if isinstance(replica, PlacementReplica)
         ]

@@ -19,7 +19,9 @@ from holdfast_chaos.rotation import Rotation
 SEEN: Final = "seen"
 """As a condition: the revision that the client last saw of the key; 0: that it was absent, or not seen."""
 
-LEVELS: Final = (("LINEARIZABLE", 55), ("SESSION", 20), ("BOUNDED", 15), ("ANY", 10))
+PROVEN: Final = "PROVEN"
+"""Of a read: BOUNDED so tightly that a replica which follows must ask its leader, and read LINEARIZABLE."""
+LEVELS: Final = (("LINEARIZABLE", 45), (PROVEN, 15), ("SESSION", 20), ("BOUNDED", 12), ("ANY", 8))
 BOUNDS_MS: Final = (50, 200, 1000)
 
 
@@ -36,6 +38,7 @@ class Ask(NamedTuple):
     value: Any = None
     level: str | None = None
     bound_ms: int | None = None
+    or_linearizable: bool | None = None
     expect: int | str | None = None
     ttl_ms: int | None = None
     want_previous: bool | None = None
@@ -80,6 +83,8 @@ class Generator:
     def read(self, f: str, key: str) -> Ask:
         """A read at some level."""
         level = self.pick(LEVELS)
+        if level == PROVEN:
+            return Ask(f, key, level="BOUNDED", bound_ms=1, or_linearizable=True)
         bound = self.chance.choice(BOUNDS_MS) if level == "BOUNDED" else None
         return Ask(f, key, level=level, bound_ms=bound)
 

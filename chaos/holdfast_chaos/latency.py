@@ -3,12 +3,12 @@
 What counts of an operation is the time between its two ends that lies in no *election gap* of its group; one
 that failed or ended open counts too, until then. An operation belongs to the fault in which it began.
 
-How an election gap is recognised: a note `leader` says that a group has a leader of a new term. It is written
-by somebody who looks now and then, so it may be late, but never early. What a leader must answer (writes and
-LINEARIZABLE reads, also a condition that did not hold) shows the rest: of the times of a group in which no
-such answer came, the longest one that touches the last `NOTED_LATE_MS` before the note is that election's
-gap. So a silence without a new leader is no gap, and an election that nobody felt excuses nothing. Beyond
-`GAP_MS_MAX` a gap is no excuse any more. Reads at ANY need no leader and are never excused.
+How an election gap is recognised: a note `leader` says that a shard's group has a leader of a new term. It is
+written by somebody who looks now and then, so it may be late, but never early. What a leader must answer
+(writes and LINEARIZABLE reads, also a condition that did not hold) shows the rest: of the times of a group in
+which no such answer came, the longest one that touches the last `NOTED_LATE_MS` before the note is that
+election's gap. So a silence without a new leader is no gap, and an election that nobody felt excuses nothing.
+Beyond `GAP_MS_MAX` a gap is no excuse any more. Reads at ANY need no leader and are never excused.
 
 Which group a key belongs to is told by notes `shard`, `{"start": s, "end": e}` with a `group`, of runs whose
 shards stand. Without them (or for a key in none) an election of any group is one of every key's.
@@ -79,7 +79,7 @@ class Elections:
         for note in notes:
             if note.f == "shard" and note.group is not None:
                 self._shards.append(_Shard(note.value["start"], note.value["end"], note.group))
-            elif note.f == "leader" and note.group is not None:
+            elif note.f == "leader" and note.group is not None and not note.value.get("placement"):
                 noted.setdefault(note.group, []).append(note.time_ns)
         answered: dict[int | None, list[int]] = {}
         for operation in operations:

@@ -88,6 +88,7 @@ class Event(NamedTuple):
         value: invoke: the argument; ok: the result; note: what is noted.
         level: invoke: how fresh a read must be; ok: the level it was served at.
         bound_ms: invoke of a BOUNDED read.
+        or_linearizable: invoke of one that may be served LINEARIZABLE instead.
         expect: invoke of a write with a condition: the key's revision, "absent" or "present".
         ttl_ms: invoke: time to live; ok: what remains of it.
         want_previous: invoke: the result is the value before.
@@ -107,6 +108,7 @@ class Event(NamedTuple):
     value: Any = None
     level: str | None = None
     bound_ms: int | None = None
+    or_linearizable: bool | None = None
     expect: int | str | None = None
     ttl_ms: int | None = None
     want_previous: bool | None = None
@@ -138,6 +140,7 @@ _FIELDS: Final[dict[str, tuple[type, ...]]] = {
     "value": (object,),
     "level": _TEXT,
     "bound_ms": _NUMBER,
+    "or_linearizable": (bool,),
     "expect": (int, str),
     "ttl_ms": _NUMBER,
     "want_previous": (bool,),

@@ -242,7 +242,7 @@ class _Run:
     async def _note_changes(self, client: holdfast.Client, beginning: Sequence[WatchPoint]) -> None:
         """What watches are judged by, where the shards' history still has it; a promise by itself."""
         try:
-            count = await note_changes(client, beginning, await self._revisions(), self._recorder)
+            count = await note_changes(client, beginning, lambda: self._mark(client), self._recorder)
         except holdfast.RefusedError as problem:
             if problem.reason is not holdfast.Reason.COMPACTED:
                 raise
@@ -270,12 +270,12 @@ class _Run:
                 found.append(WatchPoint(shard.group, 0, start, end))
         return tuple(found)
 
-    async def _revisions(self) -> dict[int, int]:
-        """The revision of every shard that is watched, by its group."""
-        replicas = await self._cluster.admin.all_replicas()
+    async def _mark(self, client: holdfast.Client) -> dict[int, int]:
+        """Writes a key into every shard that is watched; the revision it took, by group."""
+        shards = await self._beginning()
         return {
-            point.group: max((r.revision for r in replicas if r.group == point.group), default=0)
-            for point in await self._beginning()
+            shard.group: (await client.put(shard.start + b"\0", "all has been shown")).revision
+            for shard in shards
         }
 
     async def _under_load(self, watchers: Sequence[Watcher]) -> None:

@@ -33,7 +33,7 @@ class LoopThread:
     """An event loop in a background thread."""
 
     def __init__(self) -> None:
-        self._forks = forks.count
+        self.birth = forks.Birth()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="holdfast", daemon=True)
         self._thread.start()
@@ -46,19 +46,14 @@ class LoopThread:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
-    @property
-    def is_inherited(self) -> bool:
-        """Whether this process was forked since, so that neither loop nor thread is here."""
-        return forks.count != self._forks
-
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine there and waits for it."""
+        if self.birth.is_inherited:  # neither loop nor thread is here
+            work.close()
+            self.birth.check()
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("the client is closed, or was called from its own loop")
-        if self.is_inherited:
-            work.close()
-            raise forks.refusal()
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -149,7 +144,7 @@ class BlockingWatch:
 
     def close(self) -> None:
         """Ends the watch."""
-        if not self._thread.is_inherited:
+        if not self._thread.birth.is_inherited:
             self._thread.run(self._watch.aclose())
 
     def __enter__(self) -> Self:
@@ -210,7 +205,7 @@ class BlockingClient:
 
     def close(self) -> None:
         """Ends the session and the background thread. May be called twice."""
-        if self._thread.is_inherited:
+        if self._thread.birth.is_inherited:
             return
         try:
             self._thread.run(self._client.aclose())

@@ -188,7 +188,7 @@ class NodeWatches:
 
     def close(self) -> None:
         """Ends every watch: their callers get STOPPED. In a forked process they are all the parent's."""
-        for watch in list(self._watches) if not self._session.is_inherited else ():
+        for watch in list(self._watches) if not self._session.birth.is_inherited else ():
             watch.fail(error(Reason.STOPPED, "the client was closed"))
 
 

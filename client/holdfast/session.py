@@ -50,6 +50,8 @@ class Session:
     """One client's conversation with a cluster. Make it on the loop it will live on."""
 
     def __init__(self, name: str = "", token: Token | None = None) -> None:
+        forks.use()
+        self.birth = forks.Birth()
         self.id = os.urandom(16)
         self.token = token or Token()
         self.token_full = False  # see token.py: SESSION reads are then read LINEARIZABLE
@@ -75,7 +77,6 @@ class Session:
         self._not_after = (0, b"")
         self._first = self._loop.create_future()  # the first Welcome
         self._trouble = ""  # the last connection failure, for messages
-        self._forks = forks.count
 
     # ---- life ----
 
@@ -95,26 +96,17 @@ class Session:
             await asyncio.wait([self._first], timeout=min(left, STAGGER_S))
         self._first.result()
 
-    @property
-    def is_inherited(self) -> bool:
-        """Whether this process was forked since: all of it is the parent's."""
-        return forks.count != self._forks
-
     def check_serves(self) -> None:
         """Raises HoldfastError (refused) where no call can be made."""
         if self.closed:
             raise error(Reason.STOPPED, "the client is closed")
-        if self.is_inherited:
-            raise forks.refusal()
+        self.birth.check()
 
     async def close(self) -> None:
-        """Ends all streams. Calls under way end as refused, or unknown when they were sent.
-
-        In a forked process nothing ends: it is all the parent's.
-        """
+        """Ends all streams. Calls under way end as refused, or unknown when they were sent."""
         self.closed = True
-        if self.is_inherited:
-            return
+        if self.birth.is_inherited:
+            return  # it is all the parent's, and goes on
         if self._sweep is not None:
             self._sweep.cancel()
         self.links.clear()
@@ -148,7 +140,7 @@ class Session:
         """Starts an operation; await the result. `where`: the key it is routed by, at each attempt by its
         place in the map of then; or (is_place) the place itself.
         """
-        if self.closed or forks.count != self._forks:
+        if self.closed or self.birth.at != forks.count:
             self.check_serves()
         now = self._loop.time()
         if self.token_full and level == SESSION:

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from holdfast import forks
 from holdfast.errors import HoldfastError
 from holdfast.keys import KeyRange
 from holdfast.types import Event, EventKind, Mark, MarkKind, WatchPoint
@@ -133,6 +134,7 @@ class Watch:
         self._arrived: asyncio.Future[None] | None = None
         self._failure: HoldfastError | None = None
         self._closed = False
+        self._birth = forks.Birth()
         driver.start(self)
 
     @property
@@ -246,6 +248,7 @@ class Watch:
         return self
 
     async def __anext__(self) -> Event | Mark:
+        self._birth.check()
         while True:
             while self._items:
                 item, part, seen = self._items.popleft()
@@ -270,7 +273,7 @@ class Watch:
 
     async def aclose(self) -> None:
         """Ends the watch; `points` stays readable."""
-        if not self._closed:
+        if not self._closed and not self._birth.is_inherited:
             self._closed = True
             self._driver.stop(self)
             self._items.clear()

@@ -64,8 +64,10 @@ BEHIND = Mix("append", "compaction,partition-halves,reset,pause-follower", (*TWO
 READS = Mix(
     "register", "isolate-leader,pause-leader,partition-bridge,partition-one-way,delay", (*TWO, *QUICK)
 )
-ROUNDS = Mix("register", "pause-leader", (*QUICK, *MANY))
+ROUNDS = Mix("register", "pause-leader,delay", (*TWO, *QUICK, *MANY))
 """A leader that goes on after a stop finds answers to what it had asked, and who has asked it meanwhile."""
+FOLLOWERS = Mix("register", "delay,pause-follower", (*TWO, *QUICK, *DEEP))
+"""Replicas ask their leader for an index while its rounds take long."""
 AGES = Mix("register", "delay,pause-follower,partition-one-way,partition-halves", (*TWO, *QUICK))
 SESSIONS = Mix("session", "pause-follower,delay,partition-one-way,partition-halves", (*TWO, *QUICK))
 RETRIES = Mix("counter", "reset,half-open,partition-clients,transfer-leader", (*TWO, *QUICK, *DEEP))
@@ -90,7 +92,8 @@ MEET: list[tuple[Mix, str]] = [
     (SNAPSHOTS, "base-before-snapshot-durable snapshot-off-by-one"),
     (BEHIND, "d6"),
     (READS, "read-without-barrier"),
-    (ROUNDS, "nonce-reused read-joins-running-round"),
+    (ROUNDS, "nonce-reused"),
+    (FOLLOWERS, "read-joins-running-round"),
     (AGES, "bounded-age-from-arrival"),
     (SESSIONS, "session-token-ignored"),
     (RETRIES, "dedupe-off dedupe-by-frame mark-ignored session-forgotten-early"),

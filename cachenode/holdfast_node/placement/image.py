@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from google.protobuf.message import DecodeError as WireError
@@ -81,13 +82,12 @@ def _count(rows: pb.PlacementRows) -> int:
 
 def _parts(content: Content) -> Iterator[pb.PlacementChunk]:
     yield pb.PlacementChunk(head=_head(content))
-    yield from _chunked("nodes", [node_message(content.nodes[i]) for i in sorted(content.nodes)])
-    yield from _chunked(
-        "namespaces", [namespace_message(content.namespaces[n]) for n in sorted(content.namespaces)]
-    )
-    yield from _chunked("shards", [shard_message(content.shards[g]) for g in sorted(content.shards)])
+    yield from _chunked("nodes", (node_message(content.nodes[i]) for i in sorted(content.nodes)))
+    namespaces = (namespace_message(content.namespaces[name]) for name in sorted(content.namespaces))
+    yield from _chunked("namespaces", namespaces)
+    yield from _chunked("shards", (shard_message(content.shards[g]) for g in sorted(content.shards)))
     plans = [*content.ended.values(), *(content.plans[i] for i in sorted(content.plans))]
-    yield from _chunked("plans", [plan_message(p, by_hand=p.id in content.by_hand) for p in plans])
+    yield from _chunked("plans", (plan_message(p, by_hand=p.id in content.by_hand) for p in plans))
 
 
 def _head(content: Content) -> pb.PlacementHead:
@@ -108,9 +108,10 @@ def _head(content: Content) -> pb.PlacementHead:
     return head
 
 
-def _chunked(name: str, messages: list[Any]) -> Iterator[pb.PlacementChunk]:
-    for at in range(0, len(messages), ROWS_PER_CHUNK):
-        rows: dict[str, Any] = {name: messages[at : at + ROWS_PER_CHUNK]}
+def _chunked(name: str, messages: Iterator[Any]) -> Iterator[pb.PlacementChunk]:
+    """Made a chunk at a time: whoever takes them may look at other things in between."""
+    while some := list(islice(messages, ROWS_PER_CHUNK)):
+        rows: dict[str, Any] = {name: some}
         yield pb.PlacementChunk(rows=pb.PlacementRows(**rows))
 
 

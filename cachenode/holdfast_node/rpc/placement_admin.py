@@ -44,10 +44,13 @@ LOOK_WITHIN_S = 1.0
 PLANS_DEFAULT = 100
 PLANS_MAX = 1000
 BY_HAND = "asked for by hand"
-_REPEATABLE = frozenset(
-    ("ListPlans", "GetPlan", "ListNamespaces", "GetPlanning", "ExplainPlanning", "JoinCluster")
-)
-"""Reads; and a node that joins gets the same answer again, by its incarnation."""
+_READS = frozenset(("ListPlans", "GetPlan", "ListNamespaces", "GetPlanning", "ExplainPlanning", "ListNodes"))
+_REPEATABLE = _READS | {"JoinCluster"}
+"""A node that joins gets the same answer again, by its incarnation."""
+_NO_ANSWER = frozenset((Reason.LEADERSHIP_LOST, Reason.DEADLINE))
+"""What a node says, or is said of one, that may have done it or not."""
+REPEATED_WITHIN_S = 2.0
+"""For each node: who asks waits for all of them."""
 
 
 class Leading(NamedTuple):
@@ -116,7 +119,7 @@ class PlacementAdmin:
                         raise
             if was_forwarded(context.invocation_metadata()):
                 raise self._not_leading()
-            return await self._forward(name, message, response, is_write=name not in _REPEATABLE)
+            return await self._forward(name, message, response)
 
         return grpc.unary_unary_rpc_method_handler(
             handle,
@@ -145,13 +148,13 @@ class PlacementAdmin:
         address = self._served.address_of(leader) if leader else ""
         return error(Reason.NOT_LEADER, "this node does not lead the placement group", leader=address)
 
-    async def _forward(
-        self, name: str, message: Any, response: Any, timeout_s: float = TIMEOUT_S, *, is_write: bool
-    ) -> Any:
+    async def _forward(self, name: str, message: Any, response: Any, timeout_s: float | None = None) -> Any:
         """To the leader as far as known, else to any node with a replica; to those that they name next.
 
-        is_write: what may be asked but once.
+        A node that does not answer may have done it: what may be repeated is asked of the next one then.
         """
+        may_repeat = name in _REPEATABLE
+        timeout_s = timeout_s or (REPEATED_WITHIN_S if may_repeat else TIMEOUT_S)
         core = self._core
         own = self._served.address_of(core.node)
         nodes = [node for node in (self._leader(), *core.book.placement) if node]
@@ -174,10 +177,10 @@ class PlacementAdmin:
                     message,
                     response.FromString,
                     timeout_s=timeout_s,
-                    is_write=is_write,
+                    is_write=name not in _READS,
                 )
             except HoldfastError as refused:
-                if not _asks_elsewhere(refused):
+                if not (_asks_elsewhere(refused) or (may_repeat and refused.reason in _NO_ANSWER)):
                     raise
                 problem = refused
                 known.insert(0, refused.leader)
@@ -258,9 +261,7 @@ class PlacementAdmin:
         if was_forwarded(context.invocation_metadata()):
             return {}
         try:
-            answer = await self._forward(
-                "ListNodes", request, pb.ListNodesResponse, LOOK_WITHIN_S, is_write=False
-            )
+            answer = await self._forward("ListNodes", request, pb.ListNodesResponse, LOOK_WITHIN_S)
         except HoldfastError:
             return {}
         return {node.id: node for node in answer.nodes if node.weight or node.incarnation or node.expected}

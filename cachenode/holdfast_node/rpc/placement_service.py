@@ -140,10 +140,10 @@ class PlacementService:
                 await _add_digest(message, shard.group.applied_index, shard.state.freeze())
             replicas.append(message)
         placement = []
-        for entry, group, state in self._core.placement_here():
-            message = _status_message(entry, group.status())
+        for replica, group in self._core.placement_here():
+            message = _status_message(replica.entry._replace(leader=group.leader or 0), group.status())
             if not message.stopped_because:
-                await _add_digest(message, group.applied_index, state.freeze())
+                await _add_digest(message, group.applied_index, replica.state.freeze())
             placement.append(message)
         return pb.ListReplicasResponse(node=self._served.node, replicas=replicas, placement=placement)
 

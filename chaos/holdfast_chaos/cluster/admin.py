@@ -25,7 +25,7 @@ _OPTIONS: Final = (("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_m
 
 
 class Replica(NamedTuple):
-    """What a replica says of itself."""
+    """What a replica says of itself. is_placement: of the placement group, which holds no keys."""
 
     node: int
     group: int
@@ -35,7 +35,7 @@ class Replica(NamedTuple):
     applied_index: int
     snapshot_index: int
     digest: str
-    revision: int = 0
+    is_placement: bool = False
 
 
 class Ending(NamedTuple):
@@ -91,17 +91,24 @@ class Admin:
             answer = await self._stub(address).ListReplicas(pb.ListReplicasRequest(), timeout=timeout_s)
         except grpc.aio.AioRpcError:
             return ()
-        return tuple(_replica(answer.node, said) for said in (*answer.replicas, *answer.placement))
+        of_shards = (_replica(answer.node, said) for said in answer.replicas)
+        of_placement = (_replica(answer.node, said) for said in answer.placement)
+        return (*of_shards, *(replica._replace(is_placement=True) for replica in of_placement))
 
     async def all_replicas(self, timeout_s: float = TIMEOUT_S) -> tuple[Replica, ...]:
         """The replicas on every node that answers."""
         found = await asyncio.gather(*(self.replicas(number, timeout_s) for number in self._addresses()))
         return tuple(replica for own in found for replica in own)
 
-    async def leaders(self, timeout_s: float = 0.5) -> dict[int, int]:
-        """Group -> node id that leads it with a quorum; the highest term wins."""
+    async def leaders(self, timeout_s: float = 0.5, *, of_shards: bool = False) -> dict[int, int]:
+        """Group -> node id that leads it with a quorum; the highest term wins.
+
+        of_shards: without the placement group.
+        """
         found: dict[int, Replica] = {}
         for replica in await self.all_replicas(timeout_s):
+            if of_shards and replica.is_placement:
+                continue
             known = found.get(replica.group)
             if replica.leads and (known is None or replica.term > known.term):
                 found[replica.group] = replica
@@ -200,7 +207,6 @@ def _replica(node: int, said: Any) -> Replica:
         said.applied_index,
         said.snapshot_index,
         said.digest,
-        said.revision,
     )
 
 

@@ -124,11 +124,12 @@ class Cluster:
             await asyncio.sleep(0.02)
 
     async def most_leading(self) -> int:
-        """The number of the node that leads most groups; so faults meet a leader of some shard."""
+        """The number of the node that leads most shards; so faults meet a leader of some shard."""
         loop = asyncio.get_running_loop()
         end = loop.time() + 10.0
         while True:
-            leading = [self.number_of(node) for node in (await self.admin.leaders()).values()]
+            leaders = await self.admin.leaders(of_shards=True)
+            leading = [self.number_of(node) for node in leaders.values()]
             leading = [number for number in leading if number]
             if leading:
                 return max(sorted(set(leading)), key=leading.count)

@@ -28,6 +28,6 @@ async def compaction(stage: Stage) -> None:
 
 
 async def _standing(stage: Stage) -> dict[tuple[int, int], int]:
-    """Where each replica's snapshot stands, by node and group."""
+    """Where each snapshot of a shard's replica stands, by node and group."""
     replicas = await stage.cluster.admin.all_replicas()
-    return {(replica.node, replica.group): replica.snapshot_index for replica in replicas}
+    return {(r.node, r.group): r.snapshot_index for r in replicas if not r.is_placement}

@@ -15,14 +15,14 @@ from holdfast_chaos.nemesis.stage import Stage
 PAUSE_S: Final = 0.1
 PLAN_WITHIN_S: Final = 60.0
 DRAIN_WITHIN_S: Final = 60.0
-IN_VAIN_MAX: Final = 100
-"""Wishes that come to nothing, before a nemesis gives up."""
+IN_VAIN_S: Final = 30.0
+"""A nemesis whose plans have all come to nothing goes on so long after its time."""
 TAKEN_BACK: Final = 0.2
 """The share of plans that are taken back soon after they were asked for."""
 
 
 async def transfer_leader(stage: Stage) -> None:
-    """Hands over a shard's leadership, to whoever, again and again."""
+    """Hands over a group's leadership, to whoever, again and again."""
     while stage.left_s > 0:
         leaders = await stage.cluster.admin.leaders()
         group, leading = stage.chance.choice(sorted(leaders.items())) if leaders else (0, 0)
@@ -52,14 +52,13 @@ async def move_placement(stage: Stage) -> None:
 
 
 async def _again(stage: Stage, wish: Callable[[Stage], Awaitable[tuple[str, int]]]) -> None:
-    """Asks for plan after plan; at least one comes about, and the last is seen to its end."""
+    """Asks for plan after plan, the last of which is seen to its end; one that is done is the proof."""
     admin = stage.cluster.admin
-    in_vain, came_about = 0, False
-    while stage.left_s > 0 or (not came_about and in_vain < IN_VAIN_MAX):
+    until = asyncio.get_running_loop().time() + stage.left_s + IN_VAIN_S
+    while stage.left_s > 0 or (not stage.proofs and asyncio.get_running_loop().time() < until):
         try:
             what, plan = await wish(stage)
         except Refused:
-            in_vain += 1
             await asyncio.sleep(PAUSE_S)
             continue
         if stage.chance.random() < TAKEN_BACK:
@@ -67,8 +66,8 @@ async def _again(stage: Stage, wish: Callable[[Stage], Awaitable[tuple[str, int]
             with suppress(*Refused):  # it is sealed, or has ended
                 await admin.cancel(plan)
         ended = await admin.see_the_end(plan, PLAN_WITHIN_S)
-        in_vain, came_about = in_vain + 1, came_about or ended.phase == "done"
-        stage.proof(f"plan {plan}, {what}: {ended.phase}")
+        if ended.phase == "done":
+            stage.proof(f"plan {plan}, {what}: done")
 
 
 async def _wish(stage: Stage) -> tuple[str, int]:

@@ -52,14 +52,16 @@ class Observer:
             name = (replica.group, replica.term, replica.node)
             if replica.leads and name not in self._terms:
                 self._terms.add(name)
-                self._recorder.note("leader", {"term": replica.term}, node=replica.node, group=replica.group)
+                told = {"term": replica.term, **_of_placement(replica)}
+                self._recorder.note("leader", told, node=replica.node, group=replica.group)
 
     def _note_digests(self, replicas: tuple[Replica, ...], *, final: bool) -> None:
         for replica in replicas:
             if replica.digest:
+                told = {"digest": replica.digest, **_of_placement(replica)}
                 self._recorder.note(
                     "digest",
-                    {"digest": replica.digest, **({"final": True} if final else {})},
+                    {**told, "final": True} if final else told,
                     node=replica.node,
                     group=replica.group,
                     applied_index=replica.applied_index,
@@ -97,6 +99,10 @@ class Observer:
                 for entry in entries:
                     if entry.index in told:
                         self._recorder.note("entry", asdict(entry), node=node_id, group=group)
+
+
+def _of_placement(replica: Replica) -> dict[str, bool]:
+    return {"placement": True} if replica.is_placement else {}
 
 
 def _differing(logs: Iterable[Sequence[_Entry]]) -> list[int]:

@@ -133,6 +133,7 @@ class Process:
             value=value,
             level=ask.level,
             bound_ms=ask.bound_ms,
+            or_linearizable=ask.or_linearizable,
             expect=expect,
             ttl_ms=ask.ttl_ms,
             want_previous=ask.want_previous,

@@ -153,11 +153,11 @@ class Calls:
 
     async def _reading(self, ask: Event) -> holdfast.Reading:
         assert ask.key is not None
-        return await self._client.get(ask.key, level=_level(ask), bound_ms=ask.bound_ms)
+        return await self._client.get(ask.key, **_freshness(ask))
 
     async def _page(self, ask: Event, prefix: str) -> holdfast.Page:
         """A unit in one page, which is consistent; one that was cut in two by a split is not read at all."""
-        page = await self._client.scan_page(prefix=prefix, level=_level(ask), bound_ms=ask.bound_ms)
+        page = await self._client.scan_page(prefix=prefix, **_freshness(ask))
         if page.next:
             raise error(Reason.CROSS_SHARD, f"{prefix} does not lie in one shard")
         return page
@@ -189,8 +189,14 @@ _DO: Final[dict[str, Callable[[Calls, Event], Awaitable[Facts]]]] = {
 }
 
 
-def _level(ask: Event) -> holdfast.Level:
-    return holdfast.Level[ask.level or "LINEARIZABLE"]
+def _freshness(ask: Event) -> Facts:
+    """How fresh a read must be, as the SDK takes it."""
+    level = holdfast.Level[ask.level or "LINEARIZABLE"]
+    return {
+        "level": level,
+        "bound_ms": ask.bound_ms,
+        "or_linearizable": bool(ask.or_linearizable),
+    }
 
 
 def _text(value: bytes | None) -> str | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import holdfast
@@ -24,6 +24,8 @@ PREFIX: Final = "w/"
 IDLE_S: Final = 0.3
 STANDS_STILL_S: Final = 30.0
 """A watch of a healed cluster that says nothing for so long has ended without a word."""
+MARKED_AGAIN_MAX: Final = 100
+"""Each lets the watch move, so it must not go on for ever where the groups never agree."""
 AGAIN_S: Final = 0.2
 
 
@@ -118,30 +120,35 @@ class Watcher:
         self._recorder.note(f, {"watch": self.name, **value})
 
 
+Marked = Callable[[], Awaitable[Mapping[int, int]]]
+"""Writes a key into every shard of the watched range; the revisions that these took, by group."""
+
+
 async def note_changes(
-    client: holdfast.Client,
-    beginning: Sequence[WatchPoint],
-    until: Mapping[int, int],
-    recorder: Recorder,
+    client: holdfast.Client, beginning: Sequence[WatchPoint], marked: Marked, recorder: Recorder
 ) -> int:
     """Every change of the watched range since `beginning`; how many.
 
-    until: group -> revision up to which it must be shown, of all shards of the range. Raises HoldfastError,
-    TimeoutError: the watch stands still before that.
+    It is whole once the watch has passed, in every shard, a write that came after all others. Where shards
+    are reshaped meanwhile new ones are written. Raises HoldfastError, TimeoutError: the watch stands still.
     """
     found: list[tuple[Event, int]] = []
     pending: list[Event] = []
     loop = asyncio.get_running_loop()
-    moved_at, points = loop.time(), beginning
+    until, points, moved_at = await marked(), beginning, loop.time()
+    again = MARKED_AGAIN_MAX
     async with client.watch(prefix=PREFIX, from_=beginning) as watch:
-        while not (_shown(watch.points, until) and not pending):
+        while pending or not _passed(watch.points, until):
             try:
                 async with asyncio.timeout(IDLE_S):
                     pending.append(_event(await anext(watch)))
             except TimeoutError:
                 if loop.time() - moved_at > STANDS_STILL_S:
-                    told = f"stands at {watch.points} since {STANDS_STILL_S:g} s and is to reach {until}"
+                    told = f"stands at {watch.points} since {STANDS_STILL_S:g} s and is to pass {dict(until)}"
                     raise TimeoutError(f"the watch of all changes {told}") from None
+                if again and {point.group for point in watch.points} != set(until):
+                    again -= 1
+                    until = await marked()
             if watch.points != points:
                 moved_at, points = loop.time(), watch.points
             point = next((p for p in points if pending and _covers(p, pending[-1].key)), None)
@@ -155,7 +162,7 @@ async def note_changes(
     return len(found)
 
 
-def _shown(points: Sequence[WatchPoint], until: Mapping[int, int]) -> bool:
+def _passed(points: Sequence[WatchPoint], until: Mapping[int, int]) -> bool:
     """Whether a watch has shown these groups up to these revisions, and is in no others."""
     is_there = {point.group for point in points} == set(until)
     return is_there and all(point.revision >= until[point.group] for point in points)

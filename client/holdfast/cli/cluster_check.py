@@ -17,7 +17,7 @@ import click
 
 from holdfast.cli import placement_planning, placement_plans
 from holdfast.cli.complaints import called, of_nodes, of_placement, of_plans, of_shard, of_skew
-from holdfast.cli.output import print_json, print_table
+from holdfast.cli.output import namespace_text, print_json, print_table
 from holdfast.cli.placement import Placement, ReplicaFacts
 from holdfast.cli.placement_calls import VerbNotKnownError
 from holdfast.cli.survey import Survey, gather
@@ -141,19 +141,26 @@ def check(ctx: click.Context, call: Call, wait_s: float) -> None:
     survey, verdicts = run(_look(call, wait_s))
     at_large = [*of_nodes(survey.nodes), *run(_of_planner(call, survey))]
     rows = [
-        (verdict, _of_one(survey, shard, verdict))
+        (shard, verdict, _of_one(survey, shard, verdict))
         for shard, verdict in zip(survey.groups, verdicts, strict=True)
     ]
-    found = at_large + [sentence for _, sentences in rows for sentence in sentences]
+    found = at_large + [sentence for _, _, sentences in rows for sentence in sentences]
     if call.is_json:
         whole = [{"shard": None, **_nothing_compared(), "complaints": at_large}] if at_large else []
-        print_json([_row_fields(verdict, sentences) for verdict, sentences in rows] + whole)
+        print_json([_row_fields(*row) for row in rows] + whole)
     else:
         print_table(
-            ("SHARD", "REPLICAS", "INDEX", "NODES", "VERDICT"),
+            ("SHARD", "NAMESPACE", "REPLICAS", "INDEX", "NODES", "VERDICT"),
             [
-                (v.shard, v.state, v.applied_index, sorted(v.digests), "wrong" if sentences else "ok")
-                for v, sentences in rows
+                (
+                    v.shard,
+                    namespace_text(shard.namespace),
+                    v.state,
+                    v.applied_index,
+                    sorted(v.digests),
+                    "wrong" if sentences else "ok",
+                )
+                for shard, v, sentences in rows
             ],
         )
         for sentence in found:
@@ -170,9 +177,10 @@ def _of_one(survey: Survey, shard: Shard, verdict: Verdict) -> list[str]:
     ]
 
 
-def _row_fields(verdict: Verdict, sentences: list[str]) -> dict[str, Any]:
+def _row_fields(shard: Shard, verdict: Verdict, sentences: list[str]) -> dict[str, Any]:
     return {
         "shard": verdict.shard,
+        "namespace": namespace_text(shard.namespace),
         "replicas": verdict.state,
         "applied_index": verdict.applied_index,
         "digests": {str(node): digest for node, digest in sorted(verdict.digests.items())},
@@ -182,4 +190,4 @@ def _row_fields(verdict: Verdict, sentences: list[str]) -> dict[str, Any]:
 
 def _nothing_compared() -> dict[str, Any]:
     """The fields of a row that is about the cluster as a whole."""
-    return {"replicas": None, "applied_index": None, "digests": {}}
+    return {"namespace": None, "replicas": None, "applied_index": None, "digests": {}}

@@ -89,7 +89,14 @@ def show(call: Call, node: int) -> None:
         raise FailedError(f"no node {node}; the nodes are {', '.join(str(n.id) for n in nodes)}")
     own = [entry for entry in survey.all_replicas if entry.node == node]
     if call.is_json:
-        hosted = [{"shard": entry.shard.group, **replica_fields(entry)} for entry in own]
+        hosted = [
+            {
+                "shard": entry.shard.group,
+                "namespace": namespace_text(entry.shard.namespace),
+                **replica_fields(entry),
+            }
+            for entry in own
+        ]
         # `replicas` has always been the list here; how many `node list` counts.
         print_json({**node_fields(found), "clock_offset_ms": found.clock_offset_ms, "replicas": hosted})
         return
@@ -101,8 +108,10 @@ def show(call: Call, node: int) -> None:
         [name.upper() for name in columns],
         [
             (
-                e.shard.group, namespace_text(e.shard.namespace), range_text(e.shard), e.role, e.term,
-                e.applied_index, e.has_quorum, e.keys,
+                e.shard.group, namespace_text(e.shard.namespace),
+                range_text(e.shard) if e.shard.namespace else None,
+                e.role, e.term, e.applied_index, e.has_quorum,
+                e.keys if e.shard.namespace else None,
             )
             for e in own
         ],

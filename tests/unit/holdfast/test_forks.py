@@ -21,12 +21,15 @@ def test_in_a_forked_process_every_call_is_refused_and_nothing_of_the_parents_en
         async with ScriptedCluster() as cluster:
             client = await holdfast.connect(cluster.endpoints)
             await client.put("k", "1")
+            watch = client.watch(prefix="k")
             with monkeypatch.context() as child:
                 child.setattr(forks, "count", forks.count + 1)
                 told = [await _refused(client.put("k", "2")), await _refused(client.get("k"))]
                 with pytest.raises(RefusedError):
                     async with client.watch(prefix="k"):
                         pass
+                told += [await _refused(anext(watch)), await _refused(_connected(cluster.endpoints))]
+                await watch.aclose()
                 await client.aclose()
             client._backend.closed = False  # the child's alone
             await client.put("k", "3")
@@ -35,8 +38,12 @@ def test_in_a_forked_process_every_call_is_refused_and_nothing_of_the_parents_en
             return told, hellos, operations
 
     told, hellos, operations = asyncio.run(run())
-    assert all("connect anew" in text for text in told)
+    assert all("or start processes by spawn" in text for text in told)
     assert (len(hellos), operations) == (1, 2)
+
+
+async def _connected(endpoints: str) -> None:
+    await holdfast.connect(endpoints)
 
 
 async def _refused(call) -> str:
@@ -52,7 +59,7 @@ def test_a_blocking_client_in_a_forked_process_does_not_wait_for_its_parents_thr
         client.put("k", "1")
         with monkeypatch.context() as child:
             child.setattr(forks, "count", forks.count + 1)
-            with pytest.raises(RefusedError, match="connect anew"):
+            with pytest.raises(RefusedError, match="by spawn"):
                 client.put("k", "2")
             client.close()
         client.put("k", "3")

@@ -31,11 +31,8 @@ class Node:
 class Admin:
     """Replicas that agree."""
 
-    client: FakeClient
-
     async def all_replicas(self, timeout_s: float = 0.0) -> tuple[Replica, ...]:
-        revision = self.client.backend.store.revision
-        return tuple(Replica(node, 2, node == 1, 1, 7, 7, 0, "d", revision) for node in (1, 2, 3))
+        return tuple(Replica(node, 2, node == 1, 1, 7, 7, 0, "d") for node in (1, 2, 3))
 
     async def shards(self) -> list[Any]:
         return [SimpleNamespace(group=2, start=b"", end=b"", replicas=())]
@@ -92,7 +89,6 @@ def fakes(monkeypatch) -> None:
     monkeypatch.setattr(runner, "NEMESES", {"kill-one": calm})
     monkeypatch.setattr(runner, "QUIET_S", 0.2)
     monkeypatch.setattr(runner, "WATCHERS", 2)
-    monkeypatch.setattr(Admin, "client", client, raising=False)
     monkeypatch.setattr("holdfast_chaos.workloads.observing._dumped", nothing)
 
 

@@ -101,7 +101,11 @@ def test_a_node_that_is_down_and_a_shard_that_was_not_compared_are_exit_code_1(c
     assert "node 2 (127.0.0.1:1) is down" in result.stderr
     assert "could not be compared" in result.stderr
     assert [row["shard"] for row in rows] == [2, None]
-    assert {"shard", "replicas", "applied_index", "digests", "complaints"} == set(rows[0]) == set(rows[1])
+    assert (
+        {"shard", "namespace", "replicas", "applied_index", "digests", "complaints"}
+        == set(rows[0])
+        == set(rows[1])
+    )
 
 
 def test_a_server_without_a_planner_is_checked_for_the_rest(checked):

@@ -7,6 +7,7 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
+from holdfast_chaos.cluster.admin import Replica
 from holdfast_chaos.nemesis import ballast
 from holdfast_chaos.nemesis.compaction import WRITES_MAX, compaction
 from holdfast_chaos.nemesis.stage import Stage
@@ -21,7 +22,7 @@ def compacted(monkeypatch: Any, *, every: int) -> tuple[Stage, int]:
         writes += 1
 
     async def replicas() -> tuple[Any, ...]:
-        return (SimpleNamespace(node=1, group=2, snapshot_index=100 + 7 * (writes // every)),)
+        return (Replica(1, 2, True, 1, 0, 0, 100 + 7 * (writes // every), ""),)
 
     async def act() -> Stage:
         cluster: Any = SimpleNamespace(admin=SimpleNamespace(all_replicas=replicas))

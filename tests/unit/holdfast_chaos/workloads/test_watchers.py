@@ -35,8 +35,9 @@ def test_a_watch_and_the_changes_agree(tmp_path: Path, monkeypatch) -> None:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        until = {2: (await desk.client.put("w/0.last", "all has been shown")).revision}
-        assert await note_changes(desk.client, (WatchPoint(2, 0, b"w/", b"w0"),), until, desk.recorder)
+        assert await note_changes(
+            desk.client, (WatchPoint(2, 0, b"w/", b"w0"),), marking(desk), desk.recorder
+        )
 
     asyncio.run(act())
     record = desk.record()
@@ -56,12 +57,37 @@ def test_a_watch_that_does_not_come_to_its_end_is_no_reference(tmp_path: Path, m
     desk = Desk(tmp_path, "watch")
 
     async def act() -> None:
-        revision = (await desk.client.put("w/0.1", "v")).revision
+        await desk.client.put("w/0.1", "v")
         beginning = (WatchPoint(2, 0, b"w/", b"w0"),)
-        assert await note_changes(desk.client, beginning, {2: revision}, desk.recorder) == 1
-        for until in ({2: revision + 1}, {2: revision, 3: 0}):
-            with pytest.raises(TimeoutError, match=r"since .* and is to reach"):
-                await note_changes(desk.client, beginning, until, desk.recorder)
+        assert await note_changes(desk.client, beginning, marking(desk), desk.recorder) == 2
+        for more in ({2: 1000}, {3: 0}):
+            with pytest.raises(TimeoutError, match=r"since .* and is to pass"):
+                await note_changes(desk.client, beginning, marking(desk, more), desk.recorder)
 
     asyncio.run(act())
-    assert len(changes_of(desk.events())) == 1
+    assert len(changes_of(desk.events())) == 2
+
+
+def test_a_reshape_while_changes_are_read_is_followed(tmp_path: Path, monkeypatch) -> None:
+    """A group that is gone is passed by nobody: what stands then is marked."""
+    monkeypatch.setattr("holdfast_chaos.workloads.watchers.IDLE_S", 0.01)
+    desk = Desk(tmp_path, "watch")
+    told = [{2: 0, 9: 3}]
+
+    async def mark() -> dict[int, int]:
+        now = await marking(desk)()
+        return told.pop() if told else now
+
+    async def act() -> None:
+        assert await note_changes(desk.client, (WatchPoint(2, 0, b"w/", b"w0"),), mark, desk.recorder)
+
+    asyncio.run(act())
+    assert len(changes_of(desk.events())) == 2
+    assert not told
+
+
+def marking(desk: Desk, more: dict[int, int] | None = None):
+    async def mark() -> dict[int, int]:
+        return {2: (await desk.client.put("w/\0", "all has been shown")).revision, **(more or {})}
+
+    return mark
