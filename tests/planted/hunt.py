@@ -78,8 +78,15 @@ RESHAPES_LATE = Mix(
 )
 """Nodes hear of a flip at different times, and clients by the refusals of nodes."""
 RESHAPES_CUT = Mix("append", "reshape,isolate-leader,partition-flapping", (*SPARE, *TWO, *QUICK, *DEEP))
-RESHAPES_KILLS = Mix("append", "reshape,kill-one,transfer-leader,crash-loop", (*SPARE, *THREE, *QUICK))
-RESHAPES_POWER = Mix("append", "reshape,power-loss,kill-one", (*SPARE, *TWO, *QUICK))
+RESHAPES_KILLS = Mix("append", "reshape,crash-loop,pause-follower,transfer-leader", (*SPARE, *THREE, *QUICK))
+"""A node that is to take a copy comes to it late, when the source is sealed and others go on."""
+RESHAPES_POINTS = Mix("append", "reshape,failpoint,slow-disks", (*SPARE, *TWO, *QUICK))
+"""A node ends between a target's birth there and its first snapshot."""
+RESHAPES_POWER = Mix("append", "reshape,power-loss,failpoint,slow-disks", (*SPARE, *THREE, *QUICK))
+PLANS_LATE = Mix("register", "reshape,delay,pause-leader,isolate-leader", (*SPARE, *THREE, *QUICK))
+"""Orders to the leaders of sources are late, and plans are taken back meanwhile."""
+MOVES = Mix("register", "move-placement,crash-loop,pause-follower,kill-one", (*SPARE, *THREE, *QUICK))
+"""The placement group moves on from nodes, and to nodes, that are not there."""
 PLACEMENT = Mix("register", "move-placement,reshape,transfer-leader,kill-one", (*SPARE, *THREE, *QUICK))
 RESHAPES_RETRIES = Mix("counter", "reshape,partition-clients", (*SPARE, *TWO, *QUICK, *DEEP))
 
@@ -101,10 +108,12 @@ MEET: list[tuple[Mix, str]] = [
     (RESHAPES, " ".join(bug.name for bug in RESHAPE_BUGS)),
     (RESHAPES_LATE, "reads-ignore-seal"),
     (RESHAPES_CUT, "copy-follows-uncommitted"),
-    (RESHAPES_KILLS, "copy-born-behind start-without-state"),
+    (RESHAPES_KILLS, "copy-born-behind"),
+    (RESHAPES_POINTS, "start-without-state"),
     (RESHAPES_POWER, "sources-dropped-early"),
-    (PLACEMENT, "plan-floor-missing placement-judges-cancel sealed-for-nobody"),
-    (PLACEMENT, "placement-outlives-its-seal placement-goes-on-where-it-was placement-copies-forgotten"),
+    (PLANS_LATE, "plan-floor-missing placement-judges-cancel"),
+    (MOVES, "sealed-for-nobody placement-copies-forgotten"),
+    (PLACEMENT, "placement-outlives-its-seal placement-goes-on-where-it-was"),
     (RESHAPES_RETRIES, "retries-not-carried"),
 ]
 MIXES = {name: mix for mix, names in MEET for name in names.split()}

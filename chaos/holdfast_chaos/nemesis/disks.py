@@ -37,6 +37,8 @@ POINTS: Final = (
     "after sync_dir snapshots",
 )
 """Those of the WAL are passed all the time; of a snapshot only when one is due."""
+WAL_AGAIN_S: Final = 0.3
+"""In which the WAL is certainly written."""
 
 
 async def _tell(node: NodeProcess, do: str, **facts: Any) -> dict[str, Any]:
@@ -175,14 +177,18 @@ async def failpoint(stage: Stage) -> None:
 
 
 async def _stalled(stage: Stage, node: NodeProcess, point: str) -> None:
-    if "snapshots" in point:
-        point = "after write wal"
     before = await _struck(node, "point")
-    await _tell(node, "point", at=point, stall_s=min(stage.left_s, stage.chance.uniform(0.2, 2.0)))
+    stall_s = min(stage.left_s, stage.chance.uniform(0.2, 2.0))
+    await _tell(node, "point", at=point, stall_s=stall_s)
     try:
+        if "snapshots" in point:
+            while stage.left_s > WAL_AGAIN_S and await _struck(node, "point") == before:
+                await ballast.write(stage.cluster)  # which makes one due
+            if await _struck(node, "point") == before:
+                await _tell(node, "point", at="after write wal", stall_s=stall_s)
         await stage.over()
         if await _struck(node, "point") > before:
-            stage.proof(f"node {node.number} stood still {point}")
+            stage.proof(f"node {node.number} stood still")
     finally:
         await _healed(node)
 
