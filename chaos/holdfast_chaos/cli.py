@@ -26,7 +26,7 @@ from holdfast_chaos.record import Header, RecordError
 from holdfast_chaos.record_file import load
 from holdfast_chaos.report import page
 from holdfast_chaos.runner import Outcome, Wish, judged, plan_of, run
-from holdfast_chaos.scenarios import SCENARIOS, wishes
+from holdfast_chaos.scenarios import DAMAGE, SCENARIOS, wishes
 from holdfast_chaos.schedule import KINDS
 from holdfast_chaos.search import STEPS_MAX
 from holdfast_chaos.verdict import Judgement, Verdict, as_json, overall
@@ -52,7 +52,9 @@ def root() -> None:
 
 @root.command("run")
 @click.option("--workload", type=click.Choice(sorted(GENERATORS)), default="register", show_default=True)
-@click.option("--nemesis", default="", help="Names with commas, or `all`; see `list`. [default: none]")
+@click.option(
+    "--nemesis", default="", help="Names with commas, or `all` but freeze; see `list`. [default: none]"
+)
 @click.option("--nodes", type=click.IntRange(1, 9), default=3, show_default=True)
 @click.option("--time", "seconds", type=click.FloatRange(8), default=60.0, show_default=True, help="Seconds.")
 @click.option(
@@ -87,6 +89,8 @@ def run_command(
       python -m holdfast_chaos run --nemesis kill-all --nodes 5 --program "my_node_module"
     """  # noqa: D301 - \b is click's, not Python's
     seed = time.time_ns() % 1_000_000 if seed is None else seed
+    if out is not None and out.exists():
+        raise click.UsageError(f"{out} is there already; --out names a new folder")
     folder = out or Path("chaos-runs") / time.strftime("%Y%m%dT%H%M%S")
     started = ("-m", *program.split()) if program else ()
     base = Wish(nemeses=nemeses_named(nemesis, facts["nodes"]), seed=seed, program=started, **facts)
@@ -172,13 +176,16 @@ def _commit() -> str:
 def nemeses_named(text: str, nodes: int) -> tuple[str, ...]:
     """The names in an option, for so many nodes. Raises UsageError."""
     if text == "all":
-        return fitting(NEMESES, nodes)
+        return fitting((name for name in NEMESES if name != "freeze"), nodes)
     names = tuple(name for name in text.split(",") if name)
     for name in names:
         if name not in NEMESES:
             raise click.UsageError(f"no nemesis {name!r}; `list` names them")
         if not fitting([name], nodes):
             raise click.UsageError(f"{name} needs a node to spare: --nodes {REPLICAS + 1} or more")
+    if "freeze" in names and (damage := [name for name in names if name in DAMAGE]):
+        told = "freeze asks disks for what was said, and does not go with what takes it from them"
+        raise click.UsageError(f"{told}: {', '.join(damage)}")
     return names
 
 

@@ -5,24 +5,29 @@ Rules:
 - *entry*: below the commit index, an index of a group's log is the same entry on every node;
 - *leader*: a term of a group has one leader;
 - *durable*: who has led a term of a group has it, or a later one, on its disk;
+- *elected*: who leads a term was elected by a majority of disks that hold the term, or a later one;
+- *committed*: what is committed is on the disks of a majority;
 - *behind*: after healing every replica of a group reaches the same index.
 
 In the record, notes of the harness: `digest` `{"digest": text}` with node, group and applied_index, and
 `final: true` once the cluster is healed, `placement: true` of the placement group; `entry`
 `{"index", "term", "crc"}` and `durable` `{"term": t}` from a node's WAL, of groups that it holds in the end;
-`leader` `{"term": t}` with node and group.
+`leader` `{"term": t}` with node and group; `frozen` `{"number": n, "groups": {group: {"members": [node],
+"term": t, "commit": index}}}`: all stood still at one moment, and what had been said until then; `disks`
+`{"number": n, "disks": {node: {group: {"term", "last", "born": [term, index], "base", "retired"}}}}`: what
+their disks held then.
 Source: design testing.md, CHECKERS 8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from holdfast_chaos.record import Event
 from holdfast_chaos.verdict import Finding, Judgement, judge
 
-NOTES: Final = ("digest", "entry", "leader", "durable")
+NOTES: Final = ("digest", "entry", "leader", "durable", "frozen", "disks")
 """Those that tell of replicas."""
 
 
@@ -46,6 +51,10 @@ def check(notes: Iterable[Event]) -> Judgement:
                 broken.append(yielded)
     broken += _behind(every)
     broken += _forgotten(every)
+    disks = {note.value["number"]: note.value["disks"] for note in every if note.f == "disks"}
+    for note in every:
+        if note.f == "frozen" and note.value["number"] in disks:
+            broken += _unsound(note.value["groups"], disks[note.value["number"]])
     missing = [] if compared else [Finding("nothing compared", "no two nodes told of one index")]
     return judge("replicas", broken=broken, missing=missing, figures={"compared": compared})
 
@@ -102,3 +111,23 @@ def _forgotten(notes: Iterable[Event]) -> Iterator[Finding]:
                 f"group {group}: node {node} led term {led[group, node]} and has term {term} on its disk"
             )
             yield Finding("durable", message)
+
+
+def _unsound(groups: Mapping[str, Any], disks: Mapping[str, Any]) -> Iterator[Finding]:
+    """What was said of a group before all stood still and is not on the disks of a majority.
+
+    Of a replica's birth nothing is asked: its first term has no votes, and what it begins with was committed
+    in the group that it goes on from.
+    """
+    for group, said in groups.items():
+        logs = {node: on_disk[group] for node, on_disk in disks.items() if group in on_disk}
+        if any(log["retired"] for log in logs.values()):
+            continue
+        own = [logs[str(node)] for node in said["members"] if str(node) in logs]
+        begun = max((tuple(log["born"]) for log in own), default=(0, 0))
+        base = max((log["base"] for log in own), default=0)
+        for rule, name, least in (("elected", "term", begun[0]), ("committed", "commit", base)):
+            held = [log["term" if name == "term" else "last"] for log in own]
+            if said[name] > least and 2 * sum(at >= said[name] for at in held) <= len(said["members"]):
+                shown = ", ".join(f"node {node}: {log}" for node, log in sorted(logs.items()))
+                yield Finding(rule, f"group {group}: {name} {said[name]} was told, and on disk is {shown}")

@@ -29,7 +29,7 @@ from holdfast_chaos import generator, keyspace, schedule
 from holdfast_chaos.cluster.cluster import STOCK, Cluster
 from holdfast_chaos.judging import Budget, judgements
 from holdfast_chaos.nemesis.carrying import Carrier
-from holdfast_chaos.nemesis.known import MOVES_SHARDS, NEEDS_OUR_DISK, NEMESES
+from holdfast_chaos.nemesis.known import FORGETS, MOVES_SHARDS, NEEDS_OUR_DISK, NEMESES
 from holdfast_chaos.record import Header, Record
 from holdfast_chaos.record_file import RecordFile, load
 from holdfast_chaos.verdict import Judgement, Verdict, as_json, overall
@@ -105,7 +105,7 @@ def program_of(wish: Wish) -> tuple[str, ...]:
 
 def _environment(wish: Wish) -> dict[str, str]:
     """A disk that forgets is slower and keeps much in memory, so only who asks for one gets it."""
-    if "power-loss" not in wish.nemeses:
+    if not FORGETS & set(wish.nemeses):
         return {}
     return {"HOLDFAST_CHAOS_DISK": "unsynced", "HOLDFAST_CHAOS_SEED": str(wish.seed)}
 

@@ -28,6 +28,7 @@ PROCESSES: Final = (
 )
 NETWORK: Final = (
     "isolate-leader",
+    "isolate-briefly",
     "kill-isolated",
     "partition-halves",
     "partition-ring",
@@ -48,7 +49,7 @@ DISKS: Final = (
     "clock-jump",
     "clock-drift",
 )
-POWER: Final = ("power-loss", "kill-all", "failpoint")
+POWER: Final = ("power-loss", "kill-all", "failpoint", "freeze")
 PLACEMENT: Final = ("transfer-leader", "compaction", "reshape", "move-placement", "drain", "rolling-restart")
 DAMAGE: Final = ("torn-tail", "bit-flip-wal", "bit-flip-snapshot", "wiped-disk")
 

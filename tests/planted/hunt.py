@@ -57,8 +57,11 @@ LATE = Mix("append", "delay,kill-leader,kill-isolated,partition-flapping", (*TWO
 DIVERGED = Mix("append", "isolate-leader,transfer-leader,kill-isolated", (*TWO, *QUICK, *DEEP))
 """Who was cut off with entries of its own meets the second leader since, whose appends begin behind them."""
 POWER = Mix("append", "power-loss,slow-disks", (*TWO, *QUICK))
-REPLACED = Mix("append", "power-loss,slow-disks,isolate-leader,partition-flapping", (*THREE, *QUICK, *DEEP))
 VOTES = Mix("append", "power-loss,slow-disks,crash-loop,partition-flapping", (*TWO, *QUICK))
+FROZEN = Mix("append", "freeze,partition-flapping,slow-disks", (*THREE, *QUICK, *DEEP))
+"""What was said before its sync is seen between the two."""
+FROZEN_TAILS = Mix("append", "freeze,isolate-briefly,slow-disks", (*THREE, *QUICK, *DEEP))
+"""A tail is replaced by the first entries of the next leader."""
 SNAPSHOTS = Mix("append", "compaction,power-loss,kill-one,isolate-leader", (*TWO, *QUICK))
 BEHIND = Mix("append", "compaction,partition-halves,reset,pause-follower", (*TWO, *QUICK))
 READS = Mix(
@@ -94,8 +97,9 @@ MEET: list[tuple[Mix, str]] = [
     (LATE, "d1 d2 d5"),
     (DIVERGED, "d14"),
     (POWER, "ack-before-sync leader-counts-unsynced no-fsync"),
-    (REPLACED, "durable-by-index"),
-    (VOTES, "vote-before-sync vote-not-persisted"),
+    (FROZEN, "vote-before-sync"),
+    (FROZEN_TAILS, "durable-by-index"),
+    (VOTES, "vote-not-persisted"),
     (SNAPSHOTS, "base-before-snapshot-durable snapshot-off-by-one"),
     (BEHIND, "d6"),
     (READS, "read-without-barrier"),

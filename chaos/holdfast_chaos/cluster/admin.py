@@ -25,7 +25,14 @@ _OPTIONS: Final = (("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_m
 
 
 class Replica(NamedTuple):
-    """What a replica says of itself. is_placement: of the placement group, which holds no keys."""
+    """What a replica says of itself.
+
+    Attributes:
+        leads: with a quorum.
+        is_leader: with or without one.
+        members: the nodes that have, or are to have, a replica of the group.
+        is_placement: of the placement group, which holds no keys.
+    """
 
     node: int
     group: int
@@ -35,6 +42,8 @@ class Replica(NamedTuple):
     applied_index: int
     snapshot_index: int
     digest: str
+    members: tuple[int, ...] = ()
+    is_leader: bool = False
     is_placement: bool = False
 
 
@@ -197,16 +206,18 @@ class Admin:
 
 
 def _replica(node: int, said: Any) -> Replica:
-    leads = said.role == pb.ReplicaStatus.ROLE_LEADER and said.has_quorum
+    is_leader = said.role == pb.ReplicaStatus.ROLE_LEADER
     return Replica(
         node,
         said.shard.group,
-        leads,
+        is_leader and said.has_quorum,
         said.term,
         said.commit_index,
         said.applied_index,
         said.snapshot_index,
         said.digest,
+        tuple(replica.node for replica in said.shard.replicas),
+        is_leader,
     )
 
 

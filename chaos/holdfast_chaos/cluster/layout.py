@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 CLUSTER_ID: Final = "chaos"
+WAL: Final = "wal"
+"""In the folder where a node stores."""
+FROZEN: Final = "frozen"
+"""Below a cluster's folder: copies of all WALs, of moments at which all nodes stood still."""
 FIRST_PORT: Final = 12_000
 """Below what kernels hand out to clients (from 32 768 on)."""
 PORTS: Final = 10_000
@@ -57,6 +61,11 @@ class Place(NamedTuple):
     def disk(self) -> Path:
         """What a disk of ours keeps of the WAL and the snapshots."""
         return self.folder / "disk"
+
+    @property
+    def stored(self) -> Path:
+        """Where its WAL is, on whichever disk it runs."""
+        return self.disk if (self.disk / WAL).is_dir() else self.data
 
     @property
     def control(self) -> Path:

@@ -79,7 +79,8 @@ class Carrier:
         self._under_way += 1
         note("begin", minority=KINDS[fault.name].is_minority and self._under_way == 1)
         chance = random.Random(fault.seed)
-        stage = Stage(self._cluster, chance, self._clients, fault.end_s - fault.begin_s, proof)
+        seconds = fault.end_s - fault.begin_s
+        stage = Stage(self._cluster, chance, self._clients, seconds, proof, self._recorder.note)
         try:
             with suppress(NoControlError):
                 await self._nemeses[fault.name](stage)

@@ -11,6 +11,7 @@ from holdfast_chaos.nemesis import (
     connections,
     damage,
     disks,
+    freezing,
     killing,
     partitions,
     pausing,
@@ -30,6 +31,7 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "pause-follower": pausing.follower,
     "pause-all-but-one": pausing.all_but_one,
     "isolate-leader": partitions.isolate_leader,
+    "isolate-briefly": partitions.until_another_leads,
     "partition-halves": partitions.in_halves,
     "partition-ring": partitions.in_a_ring,
     "partition-bridge": partitions.by_a_bridge,
@@ -44,6 +46,7 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "fsync-error": disks.fsync_error,
     "disk-full": disks.full,
     "power-loss": disks.power_loss,
+    "freeze": freezing.freeze,
     "failpoint": disks.failpoint,
     "compaction": compaction.compaction,
     "clock-jump": disks.clock_jump,
@@ -68,13 +71,14 @@ NEEDS_A_SPARE: Final = frozenset({"drain", "move-placement"})
 """These want more nodes than a shard has replicas."""
 FILLS_HISTORY: Final = frozenset({"compaction", "disk-full", "failpoint", "bit-flip-snapshot"})
 """These write MiBs, so that a shard no longer has all that watches are judged by."""
-NEEDS_OUR_DISK: Final = frozenset(
+FORGETS: Final = frozenset({"power-loss", "freeze"})
+"""These want disks that keep nothing but what was synced."""
+NEEDS_OUR_DISK: Final = FORGETS | frozenset(
     {
         "slow-disk",
         "slow-disks",
         "fsync-error",
         "disk-full",
-        "power-loss",
         "clock-jump",
         "clock-drift",
         "failpoint",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from holdfast_chaos.cluster.wires import CLIENTS, between
@@ -15,6 +15,8 @@ from holdfast_chaos.nemesis.stage import Stage
 
 Pairs = set[tuple[int, int]]
 FLAP_S: Final = (0.1, 1.0)
+LOOK_S: Final = 0.02
+ASK_S: Final = 0.2
 
 
 def isolated(node: int, nodes: Collection[int]) -> Pairs:
@@ -78,6 +80,36 @@ async def isolate_leader(stage: Stage) -> None:
     if stage.chance.random() < 0.5:
         pairs |= between({node}, {CLIENTS})
     await cut(stage, pairs)
+
+
+async def until_another_leads(stage: Stage) -> None:
+    """The leader from its peers, until one of them leads: it is back when the first entries of that come."""
+    node = await stage.leader()
+    wires, admin = stage.cluster.wires, stage.cluster.admin
+    led = {replica.group: replica.term for replica in await admin.replicas(node) if replica.is_leader}
+    peers = [number for number in stage.healthy() if number != node]
+    pairs, before = isolated(node, stage.cluster.numbers), wires.held
+    looking = [asyncio.ensure_future(_overtaken(stage, number, led)) for number in peers]
+    wires.cut(pairs)
+    try:
+        await asyncio.wait(looking, timeout=stage.left_s, return_when=asyncio.FIRST_COMPLETED)
+        if wires.held > before:
+            stage.proof(f"{wires.held - before} bytes to and from node {node} had to wait")
+    finally:
+        wires.mend(pairs)
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+    await stage.over()
+
+
+async def _overtaken(stage: Stage, number: int, led: Mapping[int, int]) -> None:
+    """Returns once a node leads a later term of one of these groups (group -> term)."""
+    while True:
+        for replica in await stage.cluster.admin.replicas(number, ASK_S):
+            if replica.is_leader and replica.term > led.get(replica.group, replica.term):
+                return
+        await asyncio.sleep(LOOK_S)
 
 
 async def in_halves(stage: Stage) -> None:

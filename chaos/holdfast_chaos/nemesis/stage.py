@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from holdfast_chaos.cluster.cluster import Cluster
 
@@ -39,12 +39,14 @@ class Stage:
         clients: list[Crashing],
         seconds: float,
         tell: Callable[[str], None],
+        note: Callable[[str, Any], object] = lambda _name, _value: None,
     ) -> None:
-        """seconds: it is to last; tell: takes each proof."""
+        """seconds: it is to last; tell: takes each proof; note: writes down what the judge is to know."""
         self.cluster = cluster
         self.chance = chance
         self.clients = clients
         self.proofs: list[str] = []
+        self.note = note
         self._tell = tell
         self._end = asyncio.get_running_loop().time() + seconds
 

@@ -2,22 +2,24 @@
 
 Notes: `leader` whenever another node says that it leads a term; `digest` of every replica now and then, and
 `final` ones once all replicas of each group stand at one index; `entry` for entries of each node's WAL and
-`durable` for the term that it holds of a group, both by `holdfast wal dump`.
+`durable` for the term that it holds of a group, `disks` of copies that were frozen, all by `holdfast wal
+dump`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final
 
+from holdfast_chaos.cluster import wal_dump
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
 from holdfast_chaos.cluster.cluster import Cluster
-from holdfast_chaos.cluster.command_line import cli
+from holdfast_chaos.cluster.layout import FROZEN
+from holdfast_chaos.cluster.wal_dump import Entry
 from holdfast_chaos.workloads.recorder import Recorder
 
 LOOK_S: Final = 0.2
@@ -85,13 +87,16 @@ class Observer:
         Of entries the last ones, and where nodes differ the first ones that do.
         """
         committed = {(r.node, r.group): r.commit_index for r in await self._cluster.admin.all_replicas()}
-        logs: dict[int, dict[int, list[_Entry]]] = {}  # group -> node -> its committed entries
+        logs: dict[int, dict[int, list[Entry]]] = {}  # group -> node -> its committed entries
         for node in self._cluster.nodes.values():
-            folder = node.place.disk if (node.place.disk / "wal").is_dir() else node.place.data
-            for group, log in (await asyncio.to_thread(_logs, await _dumped(folder))).items():
+            dump = await wal_dump.dumped(node.place.stored)
+            for group, log in (await asyncio.to_thread(wal_dump.logs, dump)).items():
+                if log.is_retired:
+                    continue
                 self._recorder.note("durable", {"term": log.term}, node=node.id, group=group)
                 until = committed.get((node.id, group), 0)
                 logs.setdefault(group, {})[node.id] = [e for e in log.entries if e.index <= until]
+        await self._note_frozen()
         for group, by_node in logs.items():
             differing = _differing(by_node.values())[:ENTRIES_MAX]
             for node_id, entries in by_node.items():
@@ -100,61 +105,33 @@ class Observer:
                     if entry.index in told:
                         self._recorder.note("entry", asdict(entry), node=node_id, group=group)
 
+    async def _note_frozen(self) -> None:
+        """What the disks held whenever all nodes stood still at one moment (`nemesis/freezing.py`)."""
+        for folder in sorted((self._cluster.home / FROZEN).glob("*")):
+            disks = {disk.name: await _figures(disk) for disk in folder.iterdir()}
+            self._recorder.note("disks", {"number": int(folder.name), "disks": disks})
+
+
+async def _figures(disk: Path) -> dict[str, dict[str, Any]]:
+    """Group -> how far its log goes. Raises RuntimeError: it cannot be read, and would count as empty."""
+    dump = await wal_dump.dumped(disk)
+    if not dump:
+        raise RuntimeError(f"`holdfast wal dump` cannot read the WAL in {disk}")
+    return {
+        str(group): {
+            "term": log.term, "last": log.last, "born": log.born, "base": log.base, "retired": log.is_retired
+        }
+        for group, log in (await asyncio.to_thread(wal_dump.logs, dump)).items()
+    }  # fmt: skip
+
 
 def _of_placement(replica: Replica) -> dict[str, bool]:
     return {"placement": True} if replica.is_placement else {}
 
 
-def _differing(logs: Iterable[Sequence[_Entry]]) -> list[int]:
+def _differing(logs: Iterable[Sequence[Entry]]) -> list[int]:
     """The indexes at which not all logs that hold one hold the same."""
-    said: dict[int, set[_Entry]] = {}
+    said: dict[int, set[Entry]] = {}
     for entry in chain.from_iterable(logs):
         said.setdefault(entry.index, set()).add(entry)
     return sorted(index for index, entries in said.items() if len(entries) > 1)
-
-
-async def _dumped(folder: Path) -> bytes:
-    """What `holdfast wal dump` prints; nothing: it could not."""
-    status, out = await cli("wal", "dump", str(folder), "-o", "json")
-    return out if status == 0 else b""
-
-
-@dataclass(frozen=True, order=True, slots=True)
-class _Entry:
-    """An entry of a WAL. crc: of its content."""
-
-    index: int
-    term: int
-    crc: int
-
-
-class _Log(NamedTuple):
-    """What a WAL holds of a group: its term, and its entries in order of index."""
-
-    term: int
-    entries: list[_Entry]
-
-
-def _logs(dump: bytes) -> dict[int, _Log]:
-    """Group -> its log, of groups that have not gone; of each entry the one that was written last."""
-    terms: dict[int, int] = {}
-    entries: dict[int, dict[int, _Entry]] = {}
-    for line in dump.splitlines():
-        record = json.loads(line)
-        kind, group, fields = record["kind"], record["group"], record["fields"]
-        if kind == "retire" or (kind == "state" and fields["retired"]):
-            terms.pop(group, None)
-            entries.pop(group, None)
-        elif kind in ("born", "hard", "state"):
-            terms[group] = fields["term"]
-        elif kind in ("entry", "copy"):
-            entry = _Entry(fields["index"], fields["term"], fields["crc"])
-            entries.setdefault(group, {})[entry.index] = entry
-        elif kind == "truncate":
-            own = entries.get(group, {})
-            for index in [index for index in own if index >= fields["from_index"]]:
-                del own[index]
-    return {
-        group: _Log(terms.get(group, 0), sorted(entries.get(group, {}).values()))
-        for group in sorted(terms.keys() | entries.keys())
-    }

@@ -151,6 +151,24 @@ def test_a_nemesis_that_does_not_exist_is_a_wrong_use(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_freezing_does_not_go_with_damage(tmp_path):
+    """What is gone from a disk was there when it was promised; `all` leaves freezing out."""
+    words = ["run", "--nemesis", "freeze,wiped-disk,kill-one", "--out", str(tmp_path / "run")]
+    told = CliRunner().invoke(root, words)
+
+    assert told.exit_code == 2
+    assert "does not go with what takes it from them: wiped-disk" in told.output
+    assert "freeze" not in nemeses_named("all", 5)
+
+
+def test_a_folder_that_is_there_is_not_written_into(tmp_path):
+    """It may hold another run's record."""
+    told = CliRunner().invoke(root, ["run", "--out", str(tmp_path)])
+
+    assert told.exit_code == 2
+    assert f"{tmp_path} is there already" in told.output
+
+
 def test_a_drain_without_a_node_to_spare_is_a_wrong_use(tmp_path):
     """Nobody could take what the node holds; `all` leaves it out there."""
     told = CliRunner().invoke(root, ["run", "--nemesis", "drain", "--out", str(tmp_path / "run")])

@@ -59,6 +59,42 @@ def test_who_led_a_term_has_it_on_its_disk():
     assert rules(replicas.check(script.notes)) == ["durable"]
 
 
+FIRST: dict[str, Any] = {"term": 3, "last": 9, "born": [1, 4], "base": 4, "retired": False}
+
+
+def frozen(*logs: dict[str, Any], term: int = 3, commit: int = 9, members: int = 3) -> list[str]:
+    """The broken rules when nodes 1, 2, 3 held what differs so from FIRST."""
+    script = digest(digest(Script(), 1, 5, "x"), 2, 5, "x")
+    said = {"7": {"members": [*range(1, members + 1)], "term": term, "commit": commit}}
+    script.note("frozen", {"number": 0, "groups": said}, at=1)
+    script.note("frozen", {"number": 1, "groups": {"7": {**said["7"], "commit": 99}}}, at=1)  # not read
+    held = {str(node): {"7": FIRST | log} for node, log in enumerate(logs, 1)}
+    script.note("disks", {"number": 0, "disks": held}, at=2)
+    return rules(replicas.check(script.notes))
+
+
+def test_who_leads_was_elected_by_disks():
+    """A vote that is not on its voter's disk may be given once more."""
+    assert frozen({}, {}, {"term": 2}) == frozen({}, {"term": 4}, {"term": 2}) == []
+    assert frozen({}, {"term": 2}, {"term": 2}) == ["elected"]
+    assert frozen({}) == ["elected", "committed"]
+
+
+def test_what_is_committed_is_on_the_disks_of_a_majority():
+    """Whichever node knows of it."""
+    assert frozen({"last": 8}, {}, {"last": 12}) == []
+    assert frozen({}, {"last": 8}, {"last": 0}) == ["committed"]
+    assert frozen({}, {}, members=4) == ["elected", "committed"]  # half of them
+
+
+def test_of_a_replicas_birth_and_end_no_disk_is_asked():
+    """What it begins with, and in which term, was settled before; what has gone holds nothing."""
+    unborn = {"term": 0, "last": 0, "born": [0, 0], "base": 0}
+    assert frozen({"term": 1, "last": 4}, unborn, unborn, term=1, commit=4) == []
+    assert frozen({"term": 1, "last": 5}, unborn, unborn, term=1, commit=5) == ["committed"]
+    assert frozen({}, {"retired": True, "term": 0, "last": 0}, {"retired": True, "term": 0, "last": 0}) == []
+
+
 def test_everybody_arrives():
     """After healing no replica stays behind."""
     script = digest(digest(Script(), 1, 5, "x", final=True), 2, 5, "x", final=True)

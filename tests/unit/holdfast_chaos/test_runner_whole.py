@@ -25,7 +25,9 @@ class Node:
         self.is_running, self.is_paused = True, False
         log = folder / f"log-{number}"
         log.write_text("node.ready\n")
-        self.place = SimpleNamespace(log=log, disk=folder / "disk", data=folder / "data")
+        self.place = SimpleNamespace(
+            log=log, disk=folder / "disk", data=folder / "data", stored=folder / "data"
+        )
 
 
 class Admin:
@@ -46,6 +48,7 @@ class Cluster:
 
     def __init__(self, home: Path, **_: Any) -> None:
         home.mkdir()
+        self.home = home
         self.nodes = {n: Node(n, home) for n in (1, 2, 3)}
         self.numbers = tuple(self.nodes)
         self.wires = Wires()
@@ -89,7 +92,7 @@ def fakes(monkeypatch) -> None:
     monkeypatch.setattr(runner, "NEMESES", {"kill-one": calm})
     monkeypatch.setattr(runner, "QUIET_S", 0.2)
     monkeypatch.setattr(runner, "WATCHERS", 2)
-    monkeypatch.setattr("holdfast_chaos.workloads.observing._dumped", nothing)
+    monkeypatch.setattr("holdfast_chaos.cluster.wal_dump.dumped", nothing)
 
 
 @pytest.mark.parametrize("workload", ["register", "watch"])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
-from holdfast_chaos.workloads.observing import ENTRIES_MAX, Observer, _differing, _Entry, _logs
+from holdfast_chaos.cluster.wal_dump import Entry
+from holdfast_chaos.workloads.observing import ENTRIES_MAX, Observer, _differing
 
 from tests.unit.holdfast_chaos.runs import Desk
 
@@ -63,31 +63,9 @@ def test_replicas_meet_group_by_group():
     assert not equal_at_one_index([])
 
 
-def test_a_log_is_what_was_written_last_and_not_cut_off():
-    """A WAL may hold an index twice, what a truncation took, and groups that have gone."""
-    lines = [
-        {"kind": "entry", "group": 9, "fields": {"index": 1, "term": 1, "crc": 5}},
-        {"kind": "hard", "group": 2, "fields": {"term": 1, "vote": None}},
-        {"kind": "entry", "group": 2, "fields": {"index": 1, "term": 1, "crc": 5}},
-        {"kind": "entry", "group": 2, "fields": {"index": 2, "term": 1, "crc": 6}},
-        {"kind": "hard", "group": 2, "fields": {"term": 2, "vote": 1}},
-        {"kind": "truncate", "group": 2, "fields": {"from_index": 2}},
-        {"kind": "entry", "group": 2, "fields": {"index": 2, "term": 2, "crc": 7}},
-        {"kind": "mark", "group": 0, "fields": {"synced_to": 4}},
-        {"kind": "retire", "group": 9, "fields": {}},
-        {"kind": "state", "group": 8, "fields": {"term": 3, "retired": True}},
-        {"kind": "copy", "group": 7, "fields": {"index": 4, "term": 1, "crc": 8}},
-        {"kind": "born", "group": 6, "fields": {"base_index": 9, "base_term": 1, "term": 2, "vote": 3}},
-    ]
-    found = _logs("\n".join(map(json.dumps, lines)).encode())
-
-    told = {group: (log.term, [entry.crc for entry in log.entries]) for group, log in found.items()}
-    assert told == {2: (2, [5, 7]), 6: (2, []), 7: (0, [8])}
-
-
 def test_all_of_the_logs_is_compared():
     """What one log no longer holds says nothing; what two hold must be one entry, however old it is."""
-    old, other, new = _Entry(1, 1, 7), _Entry(1, 1, 8), _Entry(2 + ENTRIES_MAX, 1, 9)
+    old, other, new = Entry(1, 1, 7), Entry(1, 1, 8), Entry(2 + ENTRIES_MAX, 1, 9)
 
     assert _differing([[old, new], [old, new], [new]]) == []
     assert _differing([[old, new], [other, new], [new]]) == [1]

@@ -1,0 +1,124 @@
+"""All nodes stand still at one moment, and their WALs are copied: is there what had been said?
+
+Between an answer and the sync that it should have waited for lie milliseconds; a loss of power shows it only
+where it takes the right nodes in them. This looks at all of them at once, right after somebody was elected,
+when most of what is said rests on what is young. Nodes run on disks that hold only what was synced.
+
+In the record a note `frozen` `{"number": n, "groups": {group: {"members", "term", "commit"}}}`: what had been
+said before. The copies lie in `frozen/n/NODE` of the cluster's folder; they are read when all is over
+(`workloads/observing.py`), since that takes seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from holdfast_chaos.cluster.admin import Admin, Replica
+from holdfast_chaos.cluster.layout import FROZEN, WAL
+from holdfast_chaos.cluster.node_process import NodeProcess
+from holdfast_chaos.nemesis.stage import Stage
+
+FREEZES_MAX: Final = 2
+LOOK_S: Final = 0.03
+ASK_S: Final = 0.2
+LAST_S: Final = 0.05
+LATER_S: Final = 0.15
+"""Half of the time not at once after an election, but within this: then something has been committed."""
+
+
+async def freeze(stage: Stage) -> None:
+    """All stand still for a moment when somebody has just been elected, and their WALs are copied."""
+    cluster = stage.cluster
+    told: dict[int, tuple[Replica, ...]] = {}
+    news = asyncio.Event()
+    looking = [asyncio.ensure_future(_look(cluster.admin, number, told, news)) for number in cluster.numbers]
+    frozen = 0
+    try:
+        while frozen < FREEZES_MAX and (stage.left_s > 0 or not frozen):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(stage.left_s):
+                    await news.wait()
+            if news.is_set() and stage.chance.random() < 0.5:
+                await asyncio.sleep(stage.chance.uniform(0, LATER_S))
+            news.clear()
+            # What is said last is the youngest.
+            await asyncio.gather(*(_told(cluster.admin, number, told, LAST_S) for number in cluster.numbers))
+            said = _said(chain.from_iterable(told.values()))
+            if not said:
+                await asyncio.sleep(LOOK_S)
+                continue
+            number = next(cluster.frozen)
+            folder = cluster.home / FROZEN / str(number)
+            try:
+                await asyncio.to_thread(_copied, list(cluster.nodes.values()), folder)
+            except (shutil.Error, FileNotFoundError):
+                shutil.rmtree(
+                    folder, ignore_errors=True
+                )  # a node is being started beside this, and cleans up
+                continue
+            frozen += 1
+            stage.note("frozen", {"number": number, "groups": said})
+            stage.proof(f"{len(cluster.nodes)} nodes stood still")
+    finally:
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+    await stage.over()
+
+
+async def _told(
+    admin: Admin, number: int, told: dict[int, tuple[Replica, ...]], timeout_s: float
+) -> tuple[Replica, ...]:
+    answer = await admin.replicas(number, timeout_s)
+    if answer:
+        told[number] = answer
+    return answer
+
+
+async def _look(admin: Admin, number: int, told: dict[int, tuple[Replica, ...]], news: asyncio.Event) -> None:
+    """Asks a node again and again what it holds; news: it has been elected since."""
+    terms: dict[int, int] = {}
+    while True:
+        for replica in await _told(admin, number, told, ASK_S):
+            known = terms.setdefault(replica.group, replica.term)
+            if replica.is_leader and replica.term > known:
+                terms[replica.group] = replica.term
+                news.set()
+        await asyncio.sleep(LOOK_S)
+
+
+def _said(replicas: Iterable[Replica]) -> dict[str, dict[str, Any]]:
+    """Group -> what its leader, and whoever knows most, says of it; groups that somebody leads."""
+    found: dict[str, dict[str, Any]] = {}
+    every = list(replicas)
+    for replica in every:
+        if replica.is_leader:
+            fresh = {"members": list(replica.members), "term": 0, "commit": 0}
+            told = found.setdefault(str(replica.group), fresh)
+            told["term"] = max(told["term"], replica.term)
+    for replica in every:
+        told = found.get(str(replica.group), {"commit": 0})
+        told["commit"] = max(told["commit"], replica.commit_index)
+    return found
+
+
+def _copied(nodes: Iterable[NodeProcess], folder: Path) -> None:
+    """Stops all, copies their WALs by node id, and lets them go on; whom another fault has paused stays so.
+
+    Raises shutil.Error, FileNotFoundError: a WAL has changed meanwhile.
+    """
+    stopped = [node for node in nodes if node.is_running and not node.is_paused]
+    try:
+        for node in stopped:
+            node.pause()
+        for node in nodes:
+            shutil.copytree(node.place.stored / WAL, folder / str(node.id) / WAL)
+    finally:
+        for node in stopped:
+            node.resume()
