@@ -18,7 +18,9 @@ DRAIN_WITHIN_S: Final = 60.0
 IN_VAIN_S: Final = 30.0
 """A nemesis whose plans have all come to nothing goes on so long after its time."""
 TAKEN_BACK: Final = 0.2
-"""The share of plans that are taken back soon after they were asked for."""
+"""The share of plans that are taken back after they were asked for."""
+TAKEN_BACK_S: Final = (0.1, 2.0)
+"""Within the first, at the speed of a plan; or within the second, at the speed of what holds one up."""
 
 
 async def transfer_leader(stage: Stage) -> None:
@@ -62,7 +64,7 @@ async def _again(stage: Stage, wish: Callable[[Stage], Awaitable[tuple[str, int]
             await asyncio.sleep(PAUSE_S)
             continue
         if stage.chance.random() < TAKEN_BACK:
-            await asyncio.sleep(stage.chance.uniform(0, PAUSE_S))
+            await asyncio.sleep(stage.chance.uniform(0, stage.chance.choice(TAKEN_BACK_S)))
             with suppress(*Refused):  # it is sealed, or has ended
                 await admin.cancel(plan)
         ended = await admin.see_the_end(plan, PLAN_WITHIN_S)
