@@ -141,10 +141,10 @@ INVISIBLE = {
 """Not hunted: why nobody outside can see them, in nodes as the harness runs them."""
 
 RARE = {
-    "nonce-reused": "who goes on after a stop reads what peers had answered before it reads new questions, and"
-    " who is cut off steps down before another leads: an old answer meets no new round",
-    "read-joins-running-round": "a leader has applied what it answers with, and followers hear of a commit 2 ms"
-    " later, on the connection that carries the answer to a round: the read must come and end in these",
+    "nonce-reused": "who goes on after a stop reads what peers had answered before it reads new questions,"
+    " and who is cut off steps down before another leads: an old answer meets no new round",
+    "read-joins-running-round": "a leader has applied what it answers with, and followers hear of a commit"
+    " within 2 ms, on the connection that carries the answer to a round: the read must come and end in these",
 }
 """Hunted: why it takes luck."""
 
