@@ -2,12 +2,14 @@
 
 Rules:
 - *stuck*: a node that was healed did not become ready in time, or ended by itself: the cluster's failure;
+- *unwell*: long after all was healed `holdfast cluster check` still complains, or a plan has not ended;
+- *lost plan*: a split, merge or move that was acknowledged is not known any more;
 - *served damage*: a node whose disk was damaged served from it, instead of refusing or repairing;
 and what makes a run mean nothing (VOID): a nemesis that broke (*nemesis*), a run that was cut off before its
 final reads (*cut off*).
 
-In the record: notes `fault` of phase `error`, `{"kind": "stuck" | "served" | "nemesis", "text": text}`, and
-one `end` after the final reads, when the header's settings say that there is one.
+In the record: notes `fault` of phase `error`, `{"kind": "stuck" | "served" | "lost" | "nemesis", "text":
+text}`, `unwell` `{"text": text}`, and one `end` after the final reads, when the header's settings say so.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Iterable
 from holdfast_chaos.record import Event
 from holdfast_chaos.verdict import Finding, Judgement, judge
 
-_BROKEN = {"stuck": "stuck", "served": "served damage"}
+_BROKEN = {"stuck": "stuck", "served": "served damage", "lost": "lost plan"}
 
 
 def check(notes: Iterable[Event], *, has_end: bool) -> Judgement:
@@ -28,6 +30,8 @@ def check(notes: Iterable[Event], *, has_end: bool) -> Judgement:
     faults = 0
     for note in notes:
         ended = ended or note.f == "end"
+        if note.f == "unwell":
+            broken.append(Finding("unwell", note.value["text"]))
         if note.f != "fault":
             continue
         faults += note.value["phase"] == "begin"

@@ -230,6 +230,7 @@ class _Run:
             await self._healed()
             await self._crowd.read_finally()
             await self._observer.settle()
+            await self._observer.note_health()
             await self._observer.note_logs()
             if client is not None:
                 await self._note_changes(client, beginning)

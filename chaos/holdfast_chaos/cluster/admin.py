@@ -24,6 +24,10 @@ Refused = (grpc.aio.AioRpcError, TimeoutError)
 _OPTIONS: Final = (("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200))
 
 
+class LostPlanError(Exception):
+    """A plan that was acknowledged is not known."""
+
+
 class Replica(NamedTuple):
     """What a replica says of itself.
 
@@ -185,16 +189,26 @@ class Admin:
         await self.ask("CancelPlan", pb.CancelPlanRequest(id=plan))
 
     async def see_the_end(self, plan: int, within_s: float = 60.0) -> Ending:
-        """Waits until a plan is done or taken back."""
+        """Waits until a plan is done or taken back. Raises LostPlanError, TimeoutError."""
         loop = asyncio.get_running_loop()
         end = loop.time() + within_s
         while True:
-            found = (await self.patiently("GetPlan", pb.GetPlanRequest(id=plan), within_s)).plan
+            try:
+                found = (await self.patiently("GetPlan", pb.GetPlanRequest(id=plan), within_s)).plan
+            except grpc.aio.AioRpcError as failure:
+                if failure.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                    raise LostPlanError(f"it was acknowledged, and {failure.details()}") from None
+                raise
             if found.phase in ENDED:
                 return Ending(pb.Plan.Phase.Name(found.phase).removeprefix("PHASE_").lower(), found.progress)
             if loop.time() > end:
                 raise TimeoutError(f"plan {plan} has not ended: {found.progress}")
             await asyncio.sleep(0.1)
+
+    async def open_plans(self) -> list[str]:
+        """Plans that have not ended, and what each waits for."""
+        found = (await self.patiently("ListPlans", pb.ListPlansRequest())).plans
+        return [f"plan {plan.id} ({plan.reason}): {plan.progress}" for plan in found]
 
     async def close(self) -> None:
         """Hangs up."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from holdfast_chaos.cluster.admin import LostPlanError
 from holdfast_chaos.cluster.cluster import Cluster
 from holdfast_chaos.cluster.control import NoControlError
 from holdfast_chaos.cluster.node_process import NodeEndedError
@@ -96,4 +97,6 @@ def _kind(problem: Exception) -> str:
     """Whose failure it is, in the words of `course.py`."""
     if isinstance(problem, ServedDamageError):
         return "served"
+    if isinstance(problem, LostPlanError):
+        return "lost"
     return "stuck" if isinstance(problem, NodeEndedError | TimeoutError) else "nemesis"

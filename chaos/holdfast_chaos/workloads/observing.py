@@ -3,12 +3,13 @@
 Notes: `leader` whenever another node says that it leads a term; `digest` of every replica now and then, and
 `final` ones once all replicas of each group stand at one index; `entry` for entries of each node's WAL and
 `durable` for the term that it holds of a group, `disks` of copies that were frozen, all by `holdfast wal
-dump`.
+dump`; `unwell` for what `holdfast cluster check` still has to say, and plans that have not ended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import chain
@@ -18,6 +19,7 @@ from typing import Any, Final
 from holdfast_chaos.cluster import wal_dump
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
 from holdfast_chaos.cluster.cluster import Cluster
+from holdfast_chaos.cluster.command_line import cli
 from holdfast_chaos.cluster.layout import FROZEN
 from holdfast_chaos.cluster.wal_dump import Entry
 from holdfast_chaos.workloads.recorder import Recorder
@@ -26,6 +28,9 @@ LOOK_S: Final = 0.2
 DIGEST_EVERY: Final = 10
 """Looks between two notes of digests."""
 SETTLE_S: Final = 20.0
+WELL_WITHIN_S: Final = 90.0
+"""For plans of the planner's own too, such as replacing a node that lost its disk."""
+AGAIN_S: Final = 1.0
 ENTRIES_MAX: Final = 300
 """Of each node and group, so many: a record must stay readable."""
 
@@ -80,6 +85,28 @@ class Observer:
                 break
             await asyncio.sleep(LOOK_S)
         self._note_digests(replicas, final=True)
+
+    async def note_health(self) -> None:
+        """What an operator would still be told of the cluster, after the time that it may need."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + WELL_WITHIN_S
+        while True:
+            ills = await self._ills()
+            if not ills or loop.time() > end:
+                break
+            await asyncio.sleep(AGAIN_S)
+        for text in ills:
+            self._recorder.note("unwell", {"text": text})
+
+    async def _ills(self) -> list[str]:
+        endpoints = ("--endpoints", self._cluster.endpoints)
+        status, out = await cli("cluster", "check", *endpoints, "-o", "json")
+        told = out.decode(errors="replace").strip()
+        if status and not told.startswith("["):
+            return [told]
+        rows, _ = json.JSONDecoder().raw_decode(told)  # behind them what it says to people
+        found = [text for row in rows for text in row["complaints"]]
+        return found + await self._cluster.admin.open_plans()
 
     async def note_logs(self) -> None:
         """What every node's WAL holds, also of nodes that do not run: terms, committed entries.

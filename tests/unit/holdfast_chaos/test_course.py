@@ -24,11 +24,22 @@ def test_a_run_that_ended_is_valid():
     assert told.figures == {"faults": 1}
 
 
+def test_a_cluster_that_stays_unwell_has_not_come_back():
+    """It answers, and an operator would be told that something is wrong."""
+    told = course.check(
+        noted({"phase": "begin"}).note("unwell", {"text": "shard 2 has no leader"}, at=9).notes, has_end=True
+    )
+
+    assert (rules(told), told.verdict) == (["unwell"], Verdict.INVALID)
+    assert "shard 2 has no leader" in told.findings[0].message
+
+
 @pytest.mark.parametrize(
     ("kind", "rule", "verdict"),
     [
         ("stuck", "stuck", Verdict.INVALID),
         ("served", "served damage", Verdict.INVALID),
+        ("lost", "lost plan", Verdict.INVALID),
         ("nemesis", "nemesis", Verdict.VOID),
     ],
 )

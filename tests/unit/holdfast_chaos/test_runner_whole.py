@@ -39,6 +39,9 @@ class Admin:
     async def shards(self) -> list[Any]:
         return [SimpleNamespace(group=2, start=b"", end=b"", replicas=())]
 
+    async def open_plans(self) -> list[str]:
+        return []
+
     async def pause_planner(self) -> None:
         """There is none."""
 
@@ -85,6 +88,10 @@ def fakes(monkeypatch) -> None:
     async def nothing(_: Path) -> bytes:
         return b""
 
+    async def well(*words: str) -> tuple[int, bytes]:
+        assert words[:2] == ("cluster", "check")
+        return 0, b"[]"
+
     client.aclose = close  # type: ignore[method-assign]
     monkeypatch.setattr(runner, "Cluster", Cluster)
     monkeypatch.setattr(runner.holdfast, "connect", connect)
@@ -93,6 +100,7 @@ def fakes(monkeypatch) -> None:
     monkeypatch.setattr(runner, "QUIET_S", 0.2)
     monkeypatch.setattr(runner, "WATCHERS", 2)
     monkeypatch.setattr("holdfast_chaos.cluster.wal_dump.dumped", nothing)
+    monkeypatch.setattr("holdfast_chaos.workloads.observing.cli", well)
 
 
 @pytest.mark.parametrize("workload", ["register", "watch"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast_chaos.availability import faults_of
+from holdfast_chaos.cluster.admin import LostPlanError
 from holdfast_chaos.cluster.control import NoControlError
 from holdfast_chaos.cluster.node_process import NodeEndedError
 from holdfast_chaos.nemesis.carrying import PROOFS_MAX, Carrier
@@ -95,7 +96,12 @@ def test_a_fault_that_breaks_ends_the_plan_and_says_whose_failure_it_is(tmp_path
     """What comes after it would be about something else."""
     kinds = []
     for at, problem in enumerate(
-        (NodeEndedError("gone"), ServedDamageError("it served"), ValueError("typo"))
+        (
+            NodeEndedError("gone"),
+            ServedDamageError("it served"),
+            LostPlanError("no plan 3"),
+            ValueError("typo"),
+        )
     ):
 
         async def broken(_: Stage, problem: Exception = problem) -> None:
@@ -108,7 +114,7 @@ def test_a_fault_that_breaks_ends_the_plan_and_says_whose_failure_it_is(tmp_path
         assert [value["phase"] for value in told] == ["begin", "error", "healed"]
         assert carrier.problems
 
-    assert kinds == ["stuck", "served", "nemesis"]
+    assert kinds == ["stuck", "served", "lost", "nemesis"]
 
 
 def test_a_fault_whose_node_is_down_came_too_late(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
 from holdfast_chaos.cluster.wal_dump import Entry
+from holdfast_chaos.workloads import observing
 from holdfast_chaos.workloads.observing import ENTRIES_MAX, Observer, _differing
 
 from tests.unit.holdfast_chaos.runs import Desk
@@ -61,6 +62,36 @@ def test_replicas_meet_group_by_group():
     assert equal_at_one_index([replica(1, 5), replica(2, 5), replica(1, 9, group=3)])
     assert not equal_at_one_index([replica(1, 5), replica(2, 6)])
     assert not equal_at_one_index([])
+
+
+def test_a_cluster_is_given_time_and_then_what_is_wrong_with_it_is_noted(tmp_path: Path, monkeypatch) -> None:
+    """Complaints of `holdfast cluster check`, whatever else it says, and plans that stand."""
+    monkeypatch.setattr(observing, "WELL_WITHIN_S", 0.05)
+    monkeypatch.setattr(observing, "AGAIN_S", 0.01)
+
+    def noted(name: str, *answers: tuple[int, str], plans: list[str]) -> list[str]:
+        told = list(answers)
+
+        async def cli(*words: str) -> tuple[int, bytes]:
+            assert words[2:4] == ("--endpoints", "here:1")
+            status, text = told.pop(0) if len(told) > 1 else told[0]
+            return status, text.encode()
+
+        async def open_plans() -> list[str]:
+            return plans
+
+        monkeypatch.setattr(observing, "cli", cli)
+        (tmp_path / name).mkdir()
+        desk = Desk(tmp_path / name)
+        cluster: Any = SimpleNamespace(endpoints="here:1", admin=SimpleNamespace(open_plans=open_plans))
+        asyncio.run(Observer(cluster, desk.recorder).note_health())
+        return [event.value["text"] for event in desk.events()]
+
+    ill = (1, '[{"complaints": ["no leader"]}, {"complaints": []}]\nskew was not checked')
+    well = (0, '[{"complaints": []}]')
+    assert noted("a", ill, well, plans=[]) == []
+    assert noted("b", ill, plans=["plan 3"]) == ["no leader", "plan 3"]
+    assert noted("c", (1, "Error: nobody answers\n"), plans=[]) == ["Error: nobody answers"]
 
 
 def test_all_of_the_logs_is_compared():
