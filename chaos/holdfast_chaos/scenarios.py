@@ -50,7 +50,15 @@ DISKS: Final = (
     "clock-drift",
 )
 POWER: Final = ("power-loss", "kill-all", "failpoint", "freeze")
-PLACEMENT: Final = ("transfer-leader", "compaction", "reshape", "move-placement", "drain", "rolling-restart")
+PLACEMENT: Final = (
+    "transfer-leader",
+    "compaction",
+    "reshape",
+    "take-back",
+    "move-placement",
+    "drain",
+    "rolling-restart",
+)
 DAMAGE: Final = ("torn-tail", "bit-flip-wal", "bit-flip-snapshot", "wiped-disk")
 
 

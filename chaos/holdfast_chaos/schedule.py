@@ -64,6 +64,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("compaction", 1, 4, False),
         Kind("transfer-leader", 1, 4, True),
         Kind("reshape", 1, 5, True),
+        Kind("take-back", 1, 5, True),
         Kind("move-placement", 1, 5, True),
         Kind("drain", 2, 6, True),
         Kind("rolling-restart", 2, 6, True),

@@ -88,8 +88,10 @@ RESHAPES_KILLS = Mix("append", "reshape,crash-loop,pause-follower,transfer-leade
 RESHAPES_POINTS = Mix("append", "reshape,failpoint,slow-disks", (*SPARE, *TWO, *QUICK))
 """A node ends between a target's birth there and its first snapshot."""
 RESHAPES_POWER = Mix("append", "reshape,power-loss,failpoint,slow-disks", (*SPARE, *THREE, *QUICK))
-PLANS_LATE = Mix("register", "reshape,delay,pause-leader,isolate-leader", (*SPARE, *THREE, *QUICK))
-"""Orders to the leaders of sources are late, and plans are taken back meanwhile."""
+PLANS_TAKEN_BACK = Mix("register", "take-back,delay", (*TWO, *QUICK))
+"""Without a node to spare plans are splits and merges, which are sealed as soon as they are asked for."""
+PLANS_LATE = Mix("register", "take-back,delay,isolate-leader,partition-halves", (*THREE, *QUICK))
+"""Orders of a placement leader that is cut off lie on their way; the next one takes the plan back meanwhile."""
 MOVES = Mix("register", "move-placement,crash-loop,pause-follower,kill-one", (*SPARE, *THREE, *QUICK))
 """The placement group moves on from nodes, and to nodes, that are not there."""
 PLACEMENT = Mix("register", "move-placement,reshape,transfer-leader,kill-one", (*SPARE, *THREE, *QUICK))
@@ -118,7 +120,8 @@ MEET: list[tuple[Mix, str]] = [
     (RESHAPES_KILLS, "copy-born-behind"),
     (RESHAPES_POINTS, "start-without-state"),
     (RESHAPES_POWER, "sources-dropped-early"),
-    (PLANS_LATE, "plan-floor-missing placement-judges-cancel"),
+    (PLANS_LATE, "plan-floor-missing"),
+    (PLANS_TAKEN_BACK, "placement-judges-cancel"),
     (MOVES, "sealed-for-nobody placement-copies-forgotten"),
     (PLACEMENT, "placement-outlives-its-seal placement-goes-on-where-it-was"),
     (RESHAPES_RETRIES, "retries-not-carried"),

@@ -57,12 +57,13 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "wiped-disk": damage.wiped,
     "transfer-leader": placing.transfer_leader,
     "reshape": placing.reshape,
+    "take-back": placing.take_back,
     "move-placement": placing.move_placement,
     "drain": placing.drain,
     "client-crash": clients.crash,
 }
 MOVES_SHARDS: Final = frozenset(
-    {"reshape", "drain", "wiped-disk", "torn-tail", "bit-flip-wal", "bit-flip-snapshot"}
+    {"reshape", "take-back", "drain", "wiped-disk", "torn-tail", "bit-flip-wal", "bit-flip-snapshot"}
 )
 """After these a key's group may be another."""
 REPLICAS: Final = 3

@@ -19,8 +19,8 @@ IN_VAIN_S: Final = 30.0
 """A nemesis whose plans have all come to nothing goes on so long after its time."""
 TAKEN_BACK: Final = 0.2
 """The share of plans that are taken back after they were asked for."""
-TAKEN_BACK_S: Final = (0.1, 2.0)
-"""Within the first, at the speed of a plan; or within the second, at the speed of what holds one up."""
+TAKEN_BACK_S: Final = (0.0, 0.0, 0.1, 2.0)
+"""At once, which a split or merge just allows; within a move; within the time of what holds one up."""
 
 
 async def transfer_leader(stage: Stage) -> None:
@@ -40,8 +40,13 @@ async def transfer_leader(stage: Stage) -> None:
 
 
 async def reshape(stage: Stage) -> None:
-    """Splits and merges, and moves when a node is free, some of which are taken back at once."""
+    """Splits and merges, and moves when a node is free, some of which are taken back."""
     await _again(stage, _wish)
+
+
+async def take_back(stage: Stage) -> None:
+    """The same, each of which is taken back, at any moment of it."""
+    await _again(stage, _wish, share=1.0, proof="cancelled")
 
 
 async def move_placement(stage: Stage) -> None:
@@ -53,8 +58,14 @@ async def move_placement(stage: Stage) -> None:
     await _again(stage, lambda _: wish())
 
 
-async def _again(stage: Stage, wish: Callable[[Stage], Awaitable[tuple[str, int]]]) -> None:
-    """Asks for plan after plan, the last of which is seen to its end; one that is done is the proof."""
+async def _again(
+    stage: Stage,
+    wish: Callable[[Stage], Awaitable[tuple[str, int]]],
+    *,
+    share: float = TAKEN_BACK,
+    proof: str = "done",
+) -> None:
+    """Asks for plan after plan, each to its end. share: of those taken back; proof: which end is one."""
     admin = stage.cluster.admin
     until = asyncio.get_running_loop().time() + stage.left_s + IN_VAIN_S
     while stage.left_s > 0 or (not stage.proofs and asyncio.get_running_loop().time() < until):
@@ -63,13 +74,13 @@ async def _again(stage: Stage, wish: Callable[[Stage], Awaitable[tuple[str, int]
         except Refused:
             await asyncio.sleep(PAUSE_S)
             continue
-        if stage.chance.random() < TAKEN_BACK:
+        if stage.chance.random() < share:
             await asyncio.sleep(stage.chance.uniform(0, stage.chance.choice(TAKEN_BACK_S)))
             with suppress(*Refused):  # it is sealed, or has ended
                 await admin.cancel(plan)
         ended = await admin.see_the_end(plan, PLAN_WITHIN_S)
-        if ended.phase == "done":
-            stage.proof(f"plan {plan}, {what}: done")
+        if ended.phase == proof:
+            stage.proof(f"plan {plan}, {what}: {ended.phase}")
 
 
 async def _wish(stage: Stage) -> tuple[str, int]:
