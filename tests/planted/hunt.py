@@ -91,7 +91,7 @@ RESHAPES_POWER = Mix("append", "reshape,power-loss,failpoint,slow-disks", (*SPAR
 PLANS_TAKEN_BACK = Mix("register", "take-back,delay", (*TWO, *QUICK))
 """Without a node to spare plans are splits and merges, which are sealed as soon as they are asked for."""
 PLANS_LATE = Mix("register", "take-back,delay,isolate-leader,partition-halves", (*THREE, *QUICK))
-"""Orders of a placement leader that is cut off lie on their way; the next one takes the plan back meanwhile."""
+"""Orders of a placement leader that is cut off lie on their way; the next one takes the plan back by then."""
 MOVES = Mix("register", "move-placement,crash-loop,pause-follower,kill-one", (*SPARE, *THREE, *QUICK))
 """The placement group moves on from nodes, and to nodes, that are not there."""
 PLACEMENT = Mix("register", "move-placement,reshape,transfer-leader,kill-one", (*SPARE, *THREE, *QUICK))
