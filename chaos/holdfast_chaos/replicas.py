@@ -14,13 +14,14 @@ In the record, notes of the harness: `digest` `{"digest": text}` with node, grou
 `{"index", "term", "crc"}` and `durable` `{"term": t}` from a node's WAL, of groups that it holds in the end;
 `leader` `{"term": t}` with node and group; `frozen` `{"number": n, "groups": {group: {"members": [node],
 "term": t, "commit": index}}}`: all stood still at one moment, and what had been said until then; `disks`
-`{"number": n, "disks": {node: {group: {"term", "last", "born": [term, index], "base", "retired"}}}}`: what
-their disks held then.
+`{"number": n, "disks": {node: {group: {"term", "last", "terms": [[index, term]], "born": [term, index],
+"base", "retired"}}}}`: what their disks held then, in the words of `cluster/wal_dump.py`.
 Source: design testing.md, CHECKERS 8.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -124,10 +125,26 @@ def _unsound(groups: Mapping[str, Any], disks: Mapping[str, Any]) -> Iterator[Fi
         if any(log["retired"] for log in logs.values()):
             continue
         own = [logs[str(node)] for node in said["members"] if str(node) in logs]
-        begun = max((tuple(log["born"]) for log in own), default=(0, 0))
-        base = max((log["base"] for log in own), default=0)
-        for rule, name, least in (("elected", "term", begun[0]), ("committed", "commit", base)):
-            held = [log["term" if name == "term" else "last"] for log in own]
-            if said[name] > least and 2 * sum(at >= said[name] for at in held) <= len(said["members"]):
-                shown = ", ".join(f"node {node}: {log}" for node, log in sorted(logs.items()))
-                yield Finding(rule, f"group {group}: {name} {said[name]} was told, and on disk is {shown}")
+        term, commit = said["term"], said["commit"]
+        if term > max((log["born"][0] for log in own), default=0):
+            electing = sum(log["term"] >= term for log in own)
+        else:
+            electing = len(said["members"])
+        if commit > max((log["base"] for log in own), default=0):
+            entries = Counter(_term_at(log, commit) for log in own if log["last"] >= commit)
+            holding = entries.pop(None, 0) + max(entries.values(), default=0)
+        else:
+            holding = len(said["members"])
+        for rule, told, count in (
+            ("elected", f"term {term}", electing),
+            ("committed", f"index {commit}", holding),
+        ):
+            if 2 * count <= len(said["members"]):
+                shown = "; ".join(f"node {node}: {log}" for node, log in sorted(logs.items()))
+                yield Finding(rule, f"group {group}: {told} was told of, and on disk is {shown}")
+
+
+def _term_at(log: Mapping[str, Any], index: int) -> int | None:
+    """The term of a log's entry; None: a snapshot stands for it, or it is told no more."""
+    terms = [term for first, term in log["terms"] if first <= index]
+    return terms[-1] if terms and index > log["base"] else None

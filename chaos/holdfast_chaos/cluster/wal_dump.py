@@ -44,6 +44,13 @@ class Log:
         """Those that count, in order of index."""
         return sorted(self._entries.values())
 
+    @property
+    def terms(self) -> list[tuple[int, int]]:
+        """(index, term) of each entry whose term is not that of the entry before it."""
+        entries = self.entries
+        before = [0, *(entry.term for entry in entries)]
+        return [(e.index, e.term) for e, term in zip(entries, before, strict=False) if e.term != term]
+
     def take(self, kind: str, fields: dict[str, Any]) -> None:
         """The next record."""
         if kind == "retire" or (kind == "state" and fields["retired"]):

@@ -146,10 +146,15 @@ async def _figures(disk: Path) -> dict[str, dict[str, Any]]:
         raise RuntimeError(f"`holdfast wal dump` cannot read the WAL in {disk}")
     return {
         str(group): {
-            "term": log.term, "last": log.last, "born": log.born, "base": log.base, "retired": log.is_retired
+            "term": log.term,
+            "last": log.last,
+            "terms": log.terms,
+            "born": log.born,
+            "base": log.base,
+            "retired": log.is_retired,
         }
         for group, log in (await asyncio.to_thread(wal_dump.logs, dump)).items()
-    }  # fmt: skip
+    }
 
 
 def _of_placement(replica: Replica) -> dict[str, bool]:

@@ -59,7 +59,14 @@ def test_who_led_a_term_has_it_on_its_disk():
     assert rules(replicas.check(script.notes)) == ["durable"]
 
 
-FIRST: dict[str, Any] = {"term": 3, "last": 9, "born": [1, 4], "base": 4, "retired": False}
+FIRST: dict[str, Any] = {
+    "term": 3,
+    "last": 9,
+    "terms": [[5, 1], [8, 3]],
+    "born": [1, 4],
+    "base": 4,
+    "retired": False,
+}
 
 
 def frozen(*logs: dict[str, Any], term: int = 3, commit: int = 9, members: int = 3) -> list[str]:
@@ -85,6 +92,19 @@ def test_what_is_committed_is_on_the_disks_of_a_majority():
     assert frozen({"last": 8}, {}, {"last": 12}) == []
     assert frozen({}, {"last": 8}, {"last": 0}) == ["committed"]
     assert frozen({}, {}, members=4) == ["elected", "committed"]  # half of them
+
+
+def test_an_entry_of_another_term_is_not_the_one_that_was_committed():
+    """A tail that is to be replaced; what a snapshot stands for, and what is told no more, counts."""
+    old = {"terms": [[5, 1]], "last": 12}
+    assert (
+        frozen({}, {}, old)
+        == frozen({}, old, {"base": 9, "terms": []})
+        == frozen({}, old, {"terms": []})
+        == []
+    )
+    assert frozen({}, old, {"last": 8}) == frozen({}, old, {"terms": [[5, 2]]}) == ["committed"]
+    assert frozen({}, old, {"last": 8}, commit=7) == []  # before the two part
 
 
 def test_of_a_replicas_birth_and_end_no_disk_is_asked():

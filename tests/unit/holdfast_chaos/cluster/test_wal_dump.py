@@ -31,6 +31,14 @@ def test_a_log_is_what_was_written_last_and_not_cut_off():
     assert told[9][2] == []
 
 
+def test_the_terms_of_a_log_begin_at_their_first_entries():
+    """Of what the WAL still tells."""
+    told = [(5, 1), (6, 1), (7, 4), (8, 4)]
+    lines = [{"kind": "entry", "group": 2, "fields": {"index": i, "term": t, "crc": 0}} for i, t in told]
+
+    assert logs("\n".join(map(json.dumps, lines)).encode())[2].terms == [(5, 1), (7, 4)]
+
+
 def test_a_log_ends_where_its_last_record_says():
     """A base takes what is before it, and what is behind it unless it keeps that; a state tells all anew."""
     lines = [
