@@ -9,7 +9,8 @@ and what makes a run mean nothing (VOID): a nemesis that broke (*nemesis*), a ru
 final reads (*cut off*).
 
 In the record: notes `fault` of phase `error`, `{"kind": "stuck" | "served" | "lost" | "nemesis", "text":
-text}`, `unwell` `{"text": text}`, and one `end` after the final reads, when the header's settings say so.
+text}`, `unwell` and `broken-off` `{"text": text}`, and one `end` after the final reads, when the header's
+settings say so.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ def check(notes: Iterable[Event], *, has_end: bool) -> Judgement:
     missing: list[Finding] = []
     ended = not has_end
     faults = 0
+    unwell: list[Finding] = []
     for note in notes:
         ended = ended or note.f == "end"
         if note.f == "unwell":
-            broken.append(Finding("unwell", note.value["text"]))
+            unwell.append(Finding("unwell", note.value["text"]))
+        if note.f == "broken-off":
+            missing.append(Finding("cut off", note.value["text"]))
         if note.f != "fault":
             continue
         faults += note.value["phase"] == "begin"
@@ -41,6 +45,8 @@ def check(notes: Iterable[Event], *, has_end: bool) -> Judgement:
                 broken.append(Finding(_BROKEN[kind], text))
             else:
                 missing.append(Finding("nemesis", text))
+    # What a nemesis that broke has left behind is its own doing.
+    (missing or broken).extend(unwell)
     if not ended:
         missing.append(Finding("cut off", "the run ended before its final reads"))
     return judge("course", broken=broken, missing=missing, figures={"faults": faults})

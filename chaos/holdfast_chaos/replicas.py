@@ -122,15 +122,17 @@ def _unsound(groups: Mapping[str, Any], disks: Mapping[str, Any]) -> Iterator[Fi
     """
     for group, said in groups.items():
         logs = {node: on_disk[group] for node, on_disk in disks.items() if group in on_disk}
-        if any(log["retired"] for log in logs.values()):
-            continue
         own = [logs[str(node)] for node in said["members"] if str(node) in logs]
+        if any(log["retired"] for log in own):
+            continue
         term, commit = said["term"], said["commit"]
-        if term > max((log["born"][0] for log in own), default=0):
+        begun = max((log["born"][0] for log in own), default=0)
+        begun_at = max((max(log["born"][1], log["base"]) for log in own), default=0)
+        if term > begun and len(said["members"]) > 1:  # one alone asks nobody
             electing = sum(log["term"] >= term for log in own)
         else:
             electing = len(said["members"])
-        if commit > max((log["base"] for log in own), default=0):
+        if commit > begun_at:
             entries = Counter(_term_at(log, commit) for log in own if log["last"] >= commit)
             holding = entries.pop(None, 0) + max(entries.values(), default=0)
         else:

@@ -171,7 +171,12 @@ async def run(wish: Wish, folder: Path, say: Callable[[str], None] = lambda _: N
         await cluster.admin.pause_planner()
         say(f"{wish.nodes} nodes are ready; {len(plan)} faults in {wish.seconds:g} s")
         with RecordFile(path, header) as file:
-            await _Run(wish, cluster, Recorder(file), plan, say).whole()
+            recorder = Recorder(file)
+            try:
+                await _Run(wish, cluster, recorder, plan, say).whole()
+            except Exception as problem:  # noqa: BLE001 - what is on record is judged all the same
+                recorder.note("broken-off", {"text": f"{type(problem).__name__}: {problem}"})
+                say(f"the run broke off: {problem!r}")
         for node in cluster.nodes.values():
             shutil.copyfile(node.place.log, folder / f"node-{node.number}.log")
     return path
@@ -291,6 +296,7 @@ class _Run:
                 group.create_task(self._faults())
                 group.create_task(self._crowd.run(lambda: self._is_over))
         except TimeoutError:
+            self._recorder.note("broken-off", {"text": "the run took too long"})
             self._say("the run took too long and is ended")
         finally:
             for task in beside:

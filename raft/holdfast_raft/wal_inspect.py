@@ -186,6 +186,8 @@ def _state_fields(record: Record) -> Fields:
         "last": facts.last,
         "retired": facts.retired,
         "members": list(facts.born.members) if facts.born else [],
+        "born_term": facts.born.first_term if facts.born else 0,
+        "born_index": facts.born.base_index if facts.born else 0,
         "about_bytes": len(facts.born.about) if facts.born else 0,
         "copying": facts.copying or 0,
     }

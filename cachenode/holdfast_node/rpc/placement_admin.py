@@ -261,8 +261,9 @@ class PlacementAdmin:
         if was_forwarded(context.invocation_metadata()):
             return {}
         try:
-            answer = await self._forward("ListNodes", request, pb.ListNodesResponse, LOOK_WITHIN_S)
-        except HoldfastError:
+            async with asyncio.timeout(LOOK_WITHIN_S):  # of all nodes that are asked
+                answer = await self._forward("ListNodes", request, pb.ListNodesResponse, LOOK_WITHIN_S)
+        except (HoldfastError, TimeoutError):
             return {}
         return {node.id: node for node in answer.nodes if node.weight or node.incarnation or node.expected}
 

@@ -10,7 +10,6 @@ Invariant: what was started is ended when the cluster is left, whatever happened
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -56,7 +55,7 @@ class Cluster:
             seed: for the jitter of wires.
         """
         self.home = home
-        self.frozen = itertools.count()
+        self.frozen: list[int] = []
         self.wires = Wires()
         self.places = layout.places(home, nodes)
         self._settings = settings

@@ -28,6 +28,8 @@ FREEZES_MAX: Final = 2
 LOOK_S: Final = 0.03
 ASK_S: Final = 0.2
 LAST_S: Final = 0.05
+IN_VAIN_S: Final = 30.0
+"""Without a leader, or a WAL that holds still, it goes on so long after its time."""
 LATER_S: Final = 0.15
 """Half of the time not at once after an election, but within this: then something has been committed."""
 
@@ -40,7 +42,10 @@ async def freeze(stage: Stage) -> None:
     looking = [asyncio.ensure_future(_look(cluster.admin, number, told, news)) for number in cluster.numbers]
     frozen = 0
     try:
+        until = asyncio.get_running_loop().time() + stage.left_s + IN_VAIN_S
         while frozen < FREEZES_MAX and (stage.left_s > 0 or not frozen):
+            if asyncio.get_running_loop().time() > until:
+                break
             with suppress(TimeoutError):
                 async with asyncio.timeout(stage.left_s):
                     await news.wait()
@@ -53,16 +58,16 @@ async def freeze(stage: Stage) -> None:
             if not said:
                 await asyncio.sleep(LOOK_S)
                 continue
-            number = next(cluster.frozen)
+            number = len(cluster.frozen)
             folder = cluster.home / FROZEN / str(number)
             try:
                 await asyncio.to_thread(_copied, list(cluster.nodes.values()), folder)
-            except (shutil.Error, FileNotFoundError):
-                shutil.rmtree(
-                    folder, ignore_errors=True
-                )  # a node is being started beside this, and cleans up
+            except (shutil.Error, FileNotFoundError):  # a node is being started beside this, and cleans up
+                shutil.rmtree(folder, ignore_errors=True)
+                await asyncio.sleep(LOOK_S)
                 continue
             frozen += 1
+            cluster.frozen.append(number)
             stage.note("frozen", {"number": number, "groups": said})
             stage.proof(f"{len(cluster.nodes)} nodes stood still")
     finally:

@@ -89,6 +89,8 @@ async def until_another_leads(stage: Stage) -> None:
     led = {replica.group: replica.term for replica in await admin.replicas(node) if replica.is_leader}
     peers = [number for number in stage.healthy() if number != node]
     pairs, before = isolated(node, stage.cluster.numbers), wires.held
+    if not peers:
+        return
     looking = [asyncio.ensure_future(_overtaken(stage, number, led)) for number in peers]
     wires.cut(pairs)
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast_chaos.cluster import wal_dump
-from holdfast_chaos.cluster.admin import Replica, equal_at_one_index
+from holdfast_chaos.cluster.admin import Refused, Replica, equal_at_one_index
 from holdfast_chaos.cluster.cluster import Cluster
 from holdfast_chaos.cluster.command_line import cli
 from holdfast_chaos.cluster.layout import FROZEN
@@ -106,7 +106,10 @@ class Observer:
             return [told]
         rows, _ = json.JSONDecoder().raw_decode(told)  # behind them what it says to people
         found = [text for row in rows for text in row["complaints"]]
-        return found + await self._cluster.admin.open_plans()
+        try:
+            return found + await self._cluster.admin.open_plans()
+        except Refused as problem:
+            return [*found, f"its plans cannot be asked for: {problem}"]
 
     async def note_logs(self) -> None:
         """What every node's WAL holds, also of nodes that do not run: terms, committed entries.
@@ -134,9 +137,10 @@ class Observer:
 
     async def _note_frozen(self) -> None:
         """What the disks held whenever all nodes stood still at one moment (`nemesis/freezing.py`)."""
-        for folder in sorted((self._cluster.home / FROZEN).glob("*")):
+        for number in self._cluster.frozen:
+            folder = self._cluster.home / FROZEN / str(number)
             disks = {disk.name: await _figures(disk) for disk in folder.iterdir()}
-            self._recorder.note("disks", {"number": int(folder.name), "disks": disks})
+            self._recorder.note("disks", {"number": number, "disks": disks})
 
 
 async def _figures(disk: Path) -> dict[str, dict[str, Any]]:

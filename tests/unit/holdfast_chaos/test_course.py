@@ -34,6 +34,23 @@ def test_a_cluster_that_stays_unwell_has_not_come_back():
     assert "shard 2 has no leader" in told.findings[0].message
 
 
+def test_what_a_broken_nemesis_left_behind_is_its_own_doing():
+    """A node that it took away and did not bring back is down, and nobody's failure."""
+    script = noted({"phase": "error", "kind": "nemesis", "text": "so"}).note("unwell", {"text": "down"}, at=9)
+    told = course.check(script.notes, has_end=True)
+
+    assert (rules(told), told.verdict) == (["nemesis", "unwell"], Verdict.VOID)
+
+
+def test_a_run_that_broke_off_says_why():
+    """And is judged for what is on record."""
+    script = noted({"phase": "begin"}, end=False).note("broken-off", {"text": "OSError: full"}, at=9)
+    told = course.check(script.notes, has_end=True)
+
+    assert (rules(told), told.verdict) == (["cut off", "cut off"], Verdict.VOID)
+    assert "OSError: full" in told.findings[0].message
+
+
 @pytest.mark.parametrize(
     ("kind", "rule", "verdict"),
     [

@@ -52,6 +52,7 @@ class Cluster:
     def __init__(self, home: Path, **_: Any) -> None:
         home.mkdir()
         self.home = home
+        self.frozen: list[int] = []
         self.nodes = {n: Node(n, home) for n in (1, 2, 3)}
         self.numbers = tuple(self.nodes)
         self.wires = Wires()

@@ -73,6 +73,8 @@ def test_dump_shows_the_opening_of_a_restarted_wal(wal, tmp_path):
         "last": 2,
         "retired": False,
         "members": [10, 11],
+        "born_term": 0,
+        "born_index": 0,
         "about_bytes": 7,
         "copying": 0,
     }
@@ -85,6 +87,8 @@ def test_dump_shows_the_opening_of_a_restarted_wal(wal, tmp_path):
         "last": 0,
         "retired": False,
         "members": [],
+        "born_term": 0,
+        "born_index": 0,
         "about_bytes": 0,
         "copying": 1,
     }
