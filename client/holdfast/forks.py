@@ -1,9 +1,8 @@
 """How many forks lie between this process and the first: a client serves the process it was made in alone.
 
 In a child it would write under its parent's name, on its parent's connections. So whoever was made before the
-fork refuses there (`Session`, `Watch`, `LoopThread`). Nor can a new one be made there while others were open
-at the fork: gRPC with channels open at a fork connects to nobody in the child, or crashes (with all closed it
-worked in 30 of 30 forks).
+fork refuses there (`Session`, `Watch`, `LoopThread`). Nor can a new one be made there, also when all had been
+closed: gRPC that was used before a fork connects to nobody after it, hangs or crashes, now and then.
 
 The hook only counts. It runs in every child, also in one that is about to start another program, and a loop
 that waits for that (uvloop's does) waits for the hook: whatever it let go of, or made the collector find,
@@ -17,11 +16,10 @@ from typing import Final
 
 from holdfast.errors import Reason, error
 
-_INSTEAD = "close clients before the fork, or start processes by spawn"
+_INSTEAD = "fork before the first client is made, or start processes by spawn"
 
 count = 0
-_open = 0
-_is_spoilt = False
+_used_at: int | None = None
 
 
 class Birth:
@@ -47,25 +45,18 @@ class Birth:
         return f"<Birth after {self.at} forks, of {count}>"
 
 
-def opened() -> None:
-    """A session begins. Raises HoldfastError (refused) where gRPC was in use at a fork."""
-    global _open  # noqa: PLW0603 - one for the process
-    if _is_spoilt:
-        raise error(Reason.STOPPED, f"clients were open when this process was forked; {_INSTEAD}")
-    _open += 1
-
-
-def closed() -> None:
-    """A session of this process has closed its channels."""
-    global _open  # noqa: PLW0603 - one for the process
-    _open -= 1
+def use() -> None:
+    """To be called before gRPC is. Raises HoldfastError (refused) where a fork came after its first use."""
+    global _used_at  # noqa: PLW0603 - one for the process
+    if _used_at is None:
+        _used_at = count
+    if _used_at != count:
+        raise error(Reason.STOPPED, f"gRPC was used before this process was forked; {_INSTEAD}")
 
 
 def _forked() -> None:
-    global count, _open, _is_spoilt  # noqa: PLW0603 - one for the process
+    global count  # noqa: PLW0603 - one for the process
     count += 1
-    _is_spoilt = _is_spoilt or _open > 0
-    _open = 0
 
 
 if hasattr(os, "register_at_fork"):

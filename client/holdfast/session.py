@@ -50,7 +50,7 @@ class Session:
     """One client's conversation with a cluster. Make it on the loop it will live on."""
 
     def __init__(self, name: str = "", token: Token | None = None) -> None:
-        forks.opened()
+        forks.use()
         self.birth = forks.Birth()
         self.id = os.urandom(16)
         self.token = token or Token()
@@ -104,10 +104,9 @@ class Session:
 
     async def close(self) -> None:
         """Ends all streams. Calls under way end as refused, or unknown when they were sent."""
-        if self.closed or self.birth.is_inherited:
-            self.closed = True
-            return  # inherited: it is all the parent's, and goes on
         self.closed = True
+        if self.birth.is_inherited:
+            return  # it is all the parent's, and goes on
         if self._sweep is not None:
             self._sweep.cancel()
         self.links.clear()
@@ -117,7 +116,6 @@ class Session:
         for call in [*self._writes.values(), *self._reads.values()]:
             self._finish(call, error(Reason.STOPPED, "the client was closed"))
         await self.channels.close()
-        forks.closed()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs `work` until it ends or the session closes."""

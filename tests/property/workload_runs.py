@@ -110,13 +110,14 @@ def invoke_of(ask: Ask, process: int, at: int, seen: dict[tuple[int, str], int])
         Type.INVOKE,
         ask.f,
         at,
-        ask.key,
-        value,
-        ask.level,
-        ask.bound_ms,
-        expect,
-        ask.ttl_ms,
-        ask.want_previous,
+        key=ask.key,
+        value=value,
+        level=ask.level,
+        bound_ms=ask.bound_ms,
+        or_linearizable=ask.or_linearizable,
+        expect=expect,
+        ttl_ms=ask.ttl_ms,
+        want_previous=ask.want_previous,
     )
 
 
