@@ -37,7 +37,7 @@ sim: setup ## simulated clusters under seeded faults: SEEDS=3000 or FIRST:END, P
 	  $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(RESULTS),--results $(RESULTS))
 sim-planted: setup ## find every planted bug by the simulator (ARGS=--recorded: at its recorded seed, a minute)
 	$(PY) -m tests.planted.search $(ARGS)
-chaos: setup ## break a real 3-node cluster, every nemesis in turn: CHAOS_SECONDS=600, SEED=, OUT=a new folder
+chaos: setup ## break a real 3-node cluster, every nemesis that has room, in turn: CHAOS_SECONDS=600, SEED=, OUT=a new folder
 	$(PY) -m holdfast_chaos run --scenario all --time $(or $(CHAOS_SECONDS),600) --rate-min $(or $(CHAOS_RATE),50) \
 	  --rate 1200 $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
 bench: setup ## measure beside etcd and Redis, about 15 min (ROWS=put-256,...: a part; ARGS=--help; needs Go)

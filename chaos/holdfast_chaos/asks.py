@@ -44,6 +44,10 @@ class Ask(NamedTuple):
     want_previous: bool | None = None
     in_burst: bool = False
 
+    def asked(self) -> dict[str, Any]:
+        """Those fields of the event that opens it (`record.py`) that say what is asked, but for `f`."""
+        return {name: value for name, value in self._asdict().items() if name not in ("f", "in_burst")}
+
 
 class Generator:
     """What one run asks.

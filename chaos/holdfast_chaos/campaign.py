@@ -125,8 +125,8 @@ def summary(known: Iterable[Mapping[str, Any]]) -> str:
 
 def table(known: Iterable[Mapping[str, Any]]) -> str:
     """What was run of each workload, as Markdown."""
-    rows = ["| workload | runs (5 nodes) | valid | void | operations | faults | kinds of faults |"]
-    rows.append("| --- " * 7 + "|")
+    rows = ["| workload | runs (5 nodes) | valid | invalid | void | operations | faults | kinds of faults |"]
+    rows.append("| --- " * 8 + "|")
     by_workload: dict[str, list[Mapping[str, Any]]] = {}
     for line in known:
         by_workload.setdefault(line["workload"], []).append(line)
@@ -135,7 +135,8 @@ def table(known: Iterable[Mapping[str, Any]]) -> str:
         faults = Counter(name for line in own for name, count in line["faults"].items() for _ in range(count))
         operations = f"{sum(line['operations'] for line in own):,}".replace(",", " ")
         runs = f"{len(own)} ({sum(line['nodes'] == 5 for line in own)})"
-        cells = (workload, runs, verdicts["valid"], verdicts["void"], operations, faults.total(), len(faults))
+        told = (verdicts[name] for name in ("valid", "invalid", "void"))
+        cells = (workload, runs, *told, operations, faults.total(), len(faults))
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 

@@ -105,20 +105,7 @@ def invoke_of(ask: Ask, process: int, at: int, seen: dict[tuple[int, str], int])
     if ask.f == "txn":
         compares = [[key, 0 if how == SEEN else how] for key, how in ask.value.get("compares", ())]
         value = {**ask.value, "compares": compares}
-    return Event(
-        process,
-        Type.INVOKE,
-        ask.f,
-        at,
-        key=ask.key,
-        value=value,
-        level=ask.level,
-        bound_ms=ask.bound_ms,
-        or_linearizable=ask.or_linearizable,
-        expect=expect,
-        ttl_ms=ask.ttl_ms,
-        want_previous=ask.want_previous,
-    )
+    return Event(process, Type.INVOKE, ask.f, at, **ask._replace(value=value, expect=expect).asked())
 
 
 def run(workload: str, seed: int, count: int) -> Record:

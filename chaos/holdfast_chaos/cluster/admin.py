@@ -6,7 +6,7 @@ Only what `holdfast.v1.Placement` offers: the harness's eyes, and the hands of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -17,6 +17,8 @@ POLICIES: Final = tuple(
     value for value in pb.Planning.Policy.values() if value not in (0, pb.Planning.POLICY_DRAIN)
 )
 """What the planner does without being asked; a drain is asked for."""
+LOOK_WITHIN_S: Final = 0.2
+LOOK_EVERY_S: Final = 0.02
 ENDED: Final = (pb.Plan.PHASE_DONE, pb.Plan.PHASE_CANCELLED)
 TIMEOUT_S: Final = 2.0
 Refused = (grpc.aio.AioRpcError, TimeoutError)
@@ -217,6 +219,13 @@ class Admin:
 
     def __repr__(self) -> str:
         return f"<Admin of {len(self._addresses())} nodes>"
+
+
+async def looks(admin: Admin, number: int) -> AsyncIterator[tuple[Replica, ...]]:
+    """What a node says of its replicas, again and again; nothing of them while it does not answer."""
+    while True:
+        yield await admin.replicas(number, LOOK_WITHIN_S)
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 def _replica(node: int, said: Any) -> Replica:

@@ -19,14 +19,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from holdfast_chaos.cluster.admin import Admin, Replica
+from holdfast_chaos.cluster.admin import Admin, Replica, looks
 from holdfast_chaos.cluster.layout import FROZEN, WAL
 from holdfast_chaos.cluster.node_process import NodeProcess
 from holdfast_chaos.nemesis.stage import Stage
 
 FREEZES_MAX: Final = 2
-LOOK_S: Final = 0.03
-ASK_S: Final = 0.2
+AGAIN_S: Final = 0.03
 LAST_S: Final = 0.05
 IN_VAIN_S: Final = 30.0
 """Without a leader, or a WAL that holds still, it goes on so long after its time."""
@@ -53,10 +52,11 @@ async def freeze(stage: Stage) -> None:
                 await asyncio.sleep(stage.chance.uniform(0, LATER_S))
             news.clear()
             # What is said last is the youngest.
-            await asyncio.gather(*(_told(cluster.admin, number, told, LAST_S) for number in cluster.numbers))
+            last = await asyncio.gather(*(cluster.admin.replicas(n, LAST_S) for n in cluster.numbers))
+            told.update((n, own) for n, own in zip(cluster.numbers, last, strict=True) if own)
             said = _said(chain.from_iterable(told.values()))
             if not said:
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(AGAIN_S)
                 continue
             number = len(cluster.frozen)
             folder = cluster.home / FROZEN / str(number)
@@ -64,7 +64,7 @@ async def freeze(stage: Stage) -> None:
                 await asyncio.to_thread(_copied, list(cluster.nodes.values()), folder)
             except (shutil.Error, FileNotFoundError):  # a node is being started beside this, and cleans up
                 shutil.rmtree(folder, ignore_errors=True)
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(AGAIN_S)
                 continue
             frozen += 1
             cluster.frozen.append(number)
@@ -77,39 +77,32 @@ async def freeze(stage: Stage) -> None:
     await stage.over()
 
 
-async def _told(
-    admin: Admin, number: int, told: dict[int, tuple[Replica, ...]], timeout_s: float
-) -> tuple[Replica, ...]:
-    answer = await admin.replicas(number, timeout_s)
-    if answer:
-        told[number] = answer
-    return answer
-
-
 async def _look(admin: Admin, number: int, told: dict[int, tuple[Replica, ...]], news: asyncio.Event) -> None:
-    """Asks a node again and again what it holds; news: it has been elected since."""
+    """Keeps what a node said last; news: it has been elected since."""
     terms: dict[int, int] = {}
-    while True:
-        for replica in await _told(admin, number, told, ASK_S):
+    async for replicas in looks(admin, number):
+        told[number] = replicas or told.get(number, ())
+        for replica in replicas:
             known = terms.setdefault(replica.group, replica.term)
             if replica.is_leader and replica.term > known:
                 terms[replica.group] = replica.term
                 news.set()
-        await asyncio.sleep(LOOK_S)
 
 
 def _said(replicas: Iterable[Replica]) -> dict[str, dict[str, Any]]:
     """Group -> what its leader, and whoever knows most, says of it; groups that somebody leads."""
-    found: dict[str, dict[str, Any]] = {}
-    every = list(replicas)
-    for replica in every:
-        if replica.is_leader:
-            fresh = {"members": list(replica.members), "term": 0, "commit": 0}
-            told = found.setdefault(str(replica.group), fresh)
-            told["term"] = max(told["term"], replica.term)
-    for replica in every:
-        told = found.get(str(replica.group), {"commit": 0})
-        told["commit"] = max(told["commit"], replica.commit_index)
+    by_group: dict[int, list[Replica]] = {}
+    for replica in replicas:
+        by_group.setdefault(replica.group, []).append(replica)
+    found = {}
+    for group, own in by_group.items():
+        leaders = [replica for replica in own if replica.is_leader]
+        if leaders:
+            found[str(group)] = {
+                "members": list(leaders[0].members),
+                "term": max(leader.term for leader in leaders),
+                "commit": max(replica.commit_index for replica in own),
+            }
     return found
 
 

@@ -10,13 +10,12 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from holdfast_chaos.cluster.admin import looks
 from holdfast_chaos.cluster.wires import CLIENTS, between
 from holdfast_chaos.nemesis.stage import Stage
 
 Pairs = set[tuple[int, int]]
 FLAP_S: Final = (0.1, 1.0)
-LOOK_S: Final = 0.02
-ASK_S: Final = 0.2
 
 
 def isolated(node: int, nodes: Collection[int]) -> Pairs:
@@ -107,11 +106,9 @@ async def until_another_leads(stage: Stage) -> None:
 
 async def _overtaken(stage: Stage, number: int, led: Mapping[int, int]) -> None:
     """Returns once a node leads a later term of one of these groups (group -> term)."""
-    while True:
-        for replica in await stage.cluster.admin.replicas(number, ASK_S):
-            if replica.is_leader and replica.term > led.get(replica.group, replica.term):
-                return
-        await asyncio.sleep(LOOK_S)
+    async for replicas in looks(stage.cluster.admin, number):
+        if any(r.is_leader and r.term > led.get(r.group, r.term) for r in replicas):
+            return
 
 
 async def in_halves(stage: Stage) -> None:

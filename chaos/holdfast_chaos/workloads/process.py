@@ -129,14 +129,7 @@ class Process:
             self.numbers[hand],
             Type.INVOKE,
             ask.f,
-            key=ask.key,
-            value=value,
-            level=ask.level,
-            bound_ms=ask.bound_ms,
-            or_linearizable=ask.or_linearizable,
-            expect=expect,
-            ttl_ms=ask.ttl_ms,
-            want_previous=ask.want_previous,
+            **ask._replace(value=value, expect=expect).asked(),
             session=self.session,
         )
 

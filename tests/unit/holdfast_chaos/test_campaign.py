@@ -92,4 +92,4 @@ def test_a_line_says_how_long_faults_went_on():
     assert (line["faults_s"], line["seconds"]) == (6.5, 5.0)
     assert (line["faults"], line["broken"], line["verdict"]) == ({"kill": 2}, ["set: lost"], "invalid")
     assert "0.1 h of faults" in summary([line] * 50)
-    assert "| set | 2 (0) | 1 | 0 | 1 840 | 4 | 2 |" in table([line, {**LINE, "verdict": "valid"}])
+    assert "| set | 2 (0) | 1 | 1 | 0 | 1 840 | 4 | 2 |" in table([line, {**LINE, "verdict": "valid"}])
