@@ -2,7 +2,8 @@
 
 Rules:
 - *stuck*: a node that was healed did not become ready in time, or ended by itself: the cluster's failure;
-- *unwell*: long after all was healed `holdfast cluster check` still complains, or a plan has not ended;
+- *unwell*: long after all was healed `holdfast cluster check` still complains, a plan has not ended, or a
+  node holds what the map does not name;
 - *lost plan*: a split, merge or move that was acknowledged is not known any more;
 - *served damage*: a node whose disk was damaged served from it, instead of refusing or repairing;
 and what makes a run mean nothing (VOID): a nemesis that broke (*nemesis*), a run that was cut off before its

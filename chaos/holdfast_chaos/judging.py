@@ -2,7 +2,8 @@
 
 Every record is judged by `values` and `guarantees` (what is read happened; sessions and ages) as far as it
 holds registers, by `availability` (it counts, it recovers), by `course` (it came to its end) and, when there
-are notes of replicas, by `replicas`. What else judges it goes by its workload.
+are notes of them, by `replicas` and `labels` (what the placement group keeps). What else judges it goes by
+its workload.
 
 A checker that breaks says UNKNOWN with its error: a judge must not fall silent.
 """
@@ -20,6 +21,7 @@ from holdfast_chaos import (
     course,
     expiring,
     guarantees,
+    labels,
     linearizability,
     replicas,
     sets,
@@ -117,6 +119,7 @@ _CHECKERS: Final[dict[str, Callable[[Case], Judgement]]] = {
     "ttl": _ttl,
     "replicas": lambda case: replicas.check(case.notes),
     "availability": _availability,
+    "labels": lambda case: labels.check(case.notes),
     "course": lambda case: course.check(case.notes, has_end=case.setting("has_end", False)),
 }
 WORKLOADS: Final[dict[str, tuple[str, ...]]] = {
@@ -147,6 +150,8 @@ def judgements(record: Record, budget: Budget | None = None) -> tuple[Judgement,
         every.append("course")
     if any(note.f in replicas.NOTES for note in noted):
         every.append("replicas")
+    if any(note.f in labels.NOTES for note in noted):
+        every.append("labels")
     return tuple(_judged(name, case) for name in every)
 
 

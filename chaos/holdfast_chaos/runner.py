@@ -34,6 +34,7 @@ from holdfast_chaos.record import Header, Record
 from holdfast_chaos.record_file import RecordFile, load
 from holdfast_chaos.verdict import Judgement, Verdict, as_json, overall
 from holdfast_chaos.workloads.crowd import Crowd
+from holdfast_chaos.workloads.labelling import Labeller
 from holdfast_chaos.workloads.observing import Observer
 from holdfast_chaos.workloads.recorder import Recorder
 from holdfast_chaos.workloads.watchers import PREFIX, Watcher, note_changes
@@ -212,6 +213,9 @@ class _Run:
         )
         self._carrier = Carrier(cluster, recorder, list(self._crowd.processes), NEMESES, wish.rest)
         self._observer = Observer(cluster, recorder)
+        self._labeller = Labeller(
+            cluster, recorder, cluster.nodes[1].id, random.Random(f"{wish.seed} labels")
+        )
         self._end_s = wish.seconds
         self._is_over = False
 
@@ -234,6 +238,7 @@ class _Run:
             await self._under_load(watchers)
             await self._healed()
             await self._crowd.read_finally()
+            await self._labeller.read_finally()
             await self._observer.settle()
             await self._observer.note_health()
             await self._observer.note_logs()
@@ -285,7 +290,7 @@ class _Run:
         }
 
     async def _under_load(self, watchers: Sequence[Watcher]) -> None:
-        beside = [asyncio.ensure_future(self._observer.run())]
+        beside = [asyncio.ensure_future(work) for work in (self._observer.run(), self._labeller.run())]
         beside += [asyncio.ensure_future(watcher.run()) for watcher in watchers]
         beside.append(asyncio.ensure_future(self._tell()))
         try:

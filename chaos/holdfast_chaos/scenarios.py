@@ -36,6 +36,7 @@ NETWORK: Final = (
     "partition-one-way",
     "partition-flapping",
     "partition-clients",
+    "late-votes",
     "delay",
     "reset",
     "half-open",
@@ -55,7 +56,9 @@ PLACEMENT: Final = (
     "compaction",
     "reshape",
     "take-back",
+    "late-orders",
     "move-placement",
+    "kill-receiver",
     "drain",
     "rolling-restart",
 )

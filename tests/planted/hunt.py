@@ -62,8 +62,8 @@ FROZEN = Mix("append", "freeze,partition-flapping,slow-disks", (*THREE, *QUICK, 
 """What was said before its sync is seen between the two."""
 FROZEN_TAILS = Mix("append", "freeze,isolate-briefly,slow-disks", (*THREE, *QUICK, *DEEP))
 """A tail is replaced by the first entries of the next leader."""
-FROZEN_VOTES = Mix("append", "freeze,partition-flapping,partition-ring,slow-disks", (*THREE, *QUICK))
-"""A vote is held up on its way until who asked for it stands again."""
+FROZEN_VOTES = Mix("append", "late-votes,freeze", (*TWO, *QUICK, "--rate", "60"))
+"""A vote is held up on its way until who asked for it stands again; who has few writes can hand over."""
 SNAPSHOTS = Mix("append", "compaction,power-loss,kill-one,isolate-leader", (*TWO, *QUICK))
 BEHIND = Mix("append", "compaction,partition-halves,reset,pause-follower", (*TWO, *QUICK))
 READS = Mix(
@@ -82,18 +82,19 @@ RESHAPES_LATE = Mix(
     "register", "reshape,delay,partition-bridge,partition-one-way", (*SPARE, *TWO, *QUICK, *WIDE)
 )
 """Nodes hear of a flip at different times, and clients by the refusals of nodes."""
-RESHAPES_CUT = Mix("append", "reshape,isolate-leader,partition-flapping", (*SPARE, *TWO, *QUICK, *DEEP))
-RESHAPES_KILLS = Mix("append", "reshape,crash-loop,pause-follower,transfer-leader", (*SPARE, *THREE, *QUICK))
-"""A node that is to take a copy comes to it late, when the source is sealed and others go on."""
+RESHAPES_CUT = Mix("append", "reshape,partition-halves", (*SPARE, *TWO, *QUICK, *DEEP))
+"""A node copies from a leader that is cut off with it."""
 RESHAPES_POINTS = Mix("append", "reshape,failpoint,slow-disks", (*SPARE, *TWO, *QUICK))
 """A node ends between a target's birth there and its first snapshot."""
 RESHAPES_POWER = Mix("append", "reshape,power-loss,failpoint,slow-disks", (*SPARE, *THREE, *QUICK))
 PLANS_TAKEN_BACK = Mix("register", "take-back,delay", (*TWO, *QUICK))
 """Without a node to spare plans are splits and merges, which are sealed as soon as they are asked for."""
-PLANS_LATE = Mix("register", "take-back,delay,isolate-leader,partition-halves", (*THREE, *QUICK))
-"""Orders of a placement leader that is cut off lie on their way; the next one takes the plan back by then."""
+PLANS_LATE = Mix("register", "late-orders", QUICK)
+"""An order of a placement leader lies on its way until the next one has taken the plan back."""
 MOVES = Mix("register", "move-placement,crash-loop,pause-follower,kill-one", (*SPARE, *THREE, *QUICK))
 """The placement group moves on from nodes, and to nodes, that are not there."""
+RECEIVERS = Mix("append", "kill-receiver,slow-disks", (*SPARE, *TWO, *QUICK))
+"""Between a phase of a plan and what it asks for lie the disks' syncs."""
 PLACEMENT = Mix("register", "move-placement,reshape,transfer-leader,kill-one", (*SPARE, *THREE, *QUICK))
 RESHAPES_RETRIES = Mix("counter", "reshape,partition-clients", (*SPARE, *TWO, *QUICK, *DEEP))
 
@@ -117,12 +118,12 @@ MEET: list[tuple[Mix, str]] = [
     (RESHAPES, " ".join(bug.name for bug in RESHAPE_BUGS)),
     (RESHAPES_LATE, "reads-ignore-seal"),
     (RESHAPES_CUT, "copy-follows-uncommitted"),
-    (RESHAPES_KILLS, "copy-born-behind"),
+    (RECEIVERS, "copy-born-behind placement-copies-forgotten"),
     (RESHAPES_POINTS, "start-without-state"),
     (RESHAPES_POWER, "sources-dropped-early"),
     (PLANS_LATE, "plan-floor-missing"),
     (PLANS_TAKEN_BACK, "placement-judges-cancel"),
-    (MOVES, "sealed-for-nobody placement-copies-forgotten"),
+    (MOVES, "sealed-for-nobody"),
     (PLACEMENT, "placement-outlives-its-seal placement-goes-on-where-it-was"),
     (RESHAPES_RETRIES, "retries-not-carried"),
 ]

@@ -29,9 +29,10 @@ from holdfast_node.restore import Restore
 logger = logging.getLogger(__name__)
 
 PROPOSAL_WITHIN = 2.0
+BARRIER_WITHIN = 1.0
 
 Done = Callable[[Any], None]
-"""Called once with the command's result, or a RaftError."""
+"""Called once with the result, or a RaftError."""
 
 
 class Group(Protocol):
@@ -48,6 +49,7 @@ class Group(Protocol):
     def propose(
         self, data: bytes, context: object, deadline: float, done: Callable[[Applied | RaftError], None]
     ) -> None: ...
+    def barrier(self, deadline: float, done: Callable[[int | RaftError], None]) -> None: ...
 
 
 class PlacementReplica:
@@ -95,6 +97,10 @@ class PlacementReplica:
     def leads(self) -> bool:
         """Whether this replica leads, with a map, and its group is the placement group still."""
         return self.group.is_leader and self.state.epoch > 0 and self.state.sealed is None
+
+    def barrier(self, done: Done) -> None:
+        """done(index) once a majority has confirmed since that this replica leads, done(RaftError) if not."""
+        self.group.barrier(self._clock.monotonic() + BARRIER_WITHIN, done)
 
     def propose(self, command: Command, done: Done) -> None:
         """Proposes a command; see Done."""

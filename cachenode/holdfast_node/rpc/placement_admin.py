@@ -4,20 +4,23 @@ Any node takes them. One whose replica leads the placement group answers; anothe
 While the placement group moves, whoever was asked last of the old one sends it on too.
 A command that was proposed and not seen applied is *unknown*: ask again what stands.
 
-Invariant: nothing is decided here; by_hand.py and the policies make shapes, the placement group judges.
+Invariants: nothing is decided here; by_hand.py and the policies make shapes, the placement group judges.
+Whoever answers, also with a refusal, was confirmed as the leader by a majority since it was asked: one that
+was cut off tells nothing of what was.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.types import Outcome
 from holdfast.v1 import placement_pb2 as pb
-from holdfast_raft.errors import RaftError, Unknown
+from holdfast_raft.errors import NotLeader, RaftError, Unknown
 
 from holdfast_node.node_core import NodeCore
 from holdfast_node.placement import commands
@@ -110,7 +113,7 @@ class PlacementAdmin:
         self, name: str, act: Handler, request: Any, response: Any
     ) -> grpc.RpcMethodHandler[Any, Any]:
         async def handle(message: Any, context: Any) -> Any:
-            leading = self._leading()
+            leading = await self._confirmed()
             if leading is not None:
                 try:
                     return await act(leading, message)
@@ -134,6 +137,18 @@ class PlacementAdmin:
         if conductor is None or not conductor.leads:
             return None
         return Leading(conductor, conductor.replica.state, conductor.loads(), self._served.wall_ms())
+
+    async def _confirmed(self) -> Leading | None:
+        """Who answers for the placement group; None: another node does. Raises HoldfastError: no quorum."""
+        leading = self._leading()
+        if leading is None:
+            return None
+        told = await _told(leading.conductor.replica.barrier)
+        if isinstance(told, NotLeader):
+            return None
+        if isinstance(told, RaftError):
+            raise error(Reason.NO_QUORUM, f"the placement group: {told}")
+        return self._leading()  # it may be sealed by now
 
     def _leader(self) -> int | None:
         """The node that leads the placement group, as far as known here; it may be another by now."""
@@ -191,10 +206,7 @@ class PlacementAdmin:
         if dry_run:
             result: Any = leading.state.tried(command)
         else:
-            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            replica = leading.conductor.replica
-            replica.propose(command, lambda told: None if future.done() else future.set_result(told))
-            result = await future
+            result = await _told(partial(leading.conductor.replica.propose, command))
         if isinstance(result, RaftError):
             outcome = Outcome.UNKNOWN if isinstance(result, Unknown) else Outcome.REFUSED
             reason = Reason.LEADERSHIP_LOST if outcome is Outcome.UNKNOWN else Reason.NO_QUORUM
@@ -255,13 +267,13 @@ class PlacementAdmin:
 
     async def kept_nodes(self, request: Any, context: Any) -> dict[int, pb.Node]:
         """What the placement group keeps of every node, by id; nothing when its leader cannot be asked."""
-        leading = self._leading()
-        if leading is not None:
-            return {number: node_message(leading, number) for number in leading.state.nodes}
-        if was_forwarded(context.invocation_metadata()):
-            return {}
         try:
             async with asyncio.timeout(LOOK_WITHIN_S):  # of all nodes that are asked
+                leading = await self._confirmed()
+                if leading is not None:
+                    return {number: node_message(leading, number) for number in leading.state.nodes}
+                if was_forwarded(context.invocation_metadata()):
+                    return {}
                 answer = await self._forward("ListNodes", request, pb.ListNodesResponse, LOOK_WITHIN_S)
         except (HoldfastError, TimeoutError):
             return {}
@@ -402,6 +414,13 @@ class PlacementAdmin:
             ),
             idle=found.idle,
         )
+
+
+async def _told(ask: Callable[[Callable[[Any], None]], None]) -> Any:
+    """What a group calls back with; nobody waits for it any more once this is cancelled."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    ask(lambda told: None if future.done() else future.set_result(told))
+    return await future
 
 
 def _asks_elsewhere(refused: HoldfastError) -> bool:

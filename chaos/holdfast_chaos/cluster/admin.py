@@ -6,7 +6,8 @@ Only what `holdfast.v1.Placement` offers: the harness's eyes, and the hands of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import grpc
@@ -19,7 +20,10 @@ POLICIES: Final = tuple(
 """What the planner does without being asked; a drain is asked for."""
 LOOK_WITHIN_S: Final = 0.2
 LOOK_EVERY_S: Final = 0.02
-ENDED: Final = (pb.Plan.PHASE_DONE, pb.Plan.PHASE_CANCELLED)
+PHASE_EVERY_S: Final = 0.003
+PREPARE, SEAL, RETIRE = pb.Plan.PHASE_PREPARE, pb.Plan.PHASE_SEAL, pb.Plan.PHASE_RETIRE
+CANCELLED: Final = pb.Plan.PHASE_CANCELLED
+ENDED: Final = (pb.Plan.PHASE_DONE, CANCELLED)
 TIMEOUT_S: Final = 2.0
 Refused = (grpc.aio.AioRpcError, TimeoutError)
 """What a wish that is not granted raises; it may have been granted all the same."""
@@ -110,6 +114,23 @@ class Admin:
         of_placement = (_replica(answer.node, said) for said in answer.placement)
         return (*of_shards, *(replica._replace(is_placement=True) for replica in of_placement))
 
+    def _stub_of(self, number: int) -> Any:
+        """Of one node. Raises TimeoutError: it does not run."""
+        address = self._addresses().get(number)
+        if address is None:
+            raise TimeoutError(f"node {number} does not run")
+        return self._stub(address)
+
+    async def label(self, number: int, node: int, name: str, value: str, within_s: float) -> None:
+        """Sets a label of a node, by one try at one node. Raises Refused."""
+        request = pb.SetNodeRequest(node=node, set_labels={name: value})
+        await self._stub_of(number).SetNode(request, timeout=within_s)
+
+    async def labels(self, number: int, node: int, within_s: float) -> dict[str, str] | None:
+        """A node's labels, by one try at one node; None: it could not ask who knows. Raises Refused."""
+        answer = await self._stub_of(number).ListNodes(pb.ListNodesRequest(), timeout=within_s)
+        return next((dict(n.labels) for n in answer.nodes if n.id == node and n.incarnation), None)
+
     async def all_replicas(self, timeout_s: float = TIMEOUT_S) -> tuple[Replica, ...]:
         """The replicas on every node that answers."""
         found = await asyncio.gather(*(self.replicas(number, timeout_s) for number in self._addresses()))
@@ -133,13 +154,13 @@ class Admin:
         """The map's entries."""
         return list((await self.patiently("GetMap", pb.GetMapRequest())).map.shards)
 
-    async def transfer(self, number: int, group: int) -> int:
-        """Asks the node that leads a group to hand it over; the id of the node that leads then."""
-        address = self._addresses().get(number)
-        if address is None:
-            raise TimeoutError(f"node {number} does not run")
-        request = pb.TransferLeaderRequest(group=group, timeout_ms=1000)
-        return int((await self._stub(address).TransferLeader(request, timeout=TIMEOUT_S)).leader)
+    async def transfer(self, number: int, group: int, to_node: int = 0) -> int:
+        """Asks the node that leads a group to hand it over; the id of the node that leads then.
+
+        to_node: an id; 0: to whoever has caught up most.
+        """
+        request = pb.TransferLeaderRequest(group=group, to_node=to_node, timeout_ms=1000)
+        return int((await self._stub_of(number).TransferLeader(request, timeout=TIMEOUT_S)).leader)
 
     async def pause_planner(self) -> None:
         """Only what is asked for happens."""
@@ -178,17 +199,38 @@ class Admin:
         request = pb.MergeShardsRequest(group=group, other=other)
         return int((await self.ask("MergeShards", request)).plan.id)
 
-    async def move(self, group: int, source: int, target: int, within_s: float = 0.0) -> int:
+    async def move(self, group: int, source: int, target: int, within_s: float = 0.0) -> Any:
         """Gives a replica to another node, asking so long; the plan."""
         request = pb.MoveShardRequest(group=group, from_node=source, to_node=target)
         answer = await (
             self.patiently("MoveShard", request, within_s) if within_s else self.ask("MoveShard", request)
         )
-        return int(answer.plan.id)
+        return answer.plan
 
     async def cancel(self, plan: int) -> None:
         """Takes a plan back, if it can be."""
         await self.ask("CancelPlan", pb.CancelPlanRequest(id=plan))
+
+    async def comes_to(self, plan: int, phases: Collection[int], within_s: float) -> bool:
+        """Waits until a plan is in one of these phases, or has ended, or long enough; whether it is."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within_s
+        while loop.time() < end:
+            with suppress(*Refused):
+                phase = (await self.ask("GetPlan", pb.GetPlanRequest(id=plan))).plan.phase
+                if phase in phases or phase in ENDED:
+                    return phase in phases
+            await asyncio.sleep(PHASE_EVERY_S)
+        return False
+
+    async def see_led(self, group: int, plan: int, within_s: float) -> None:
+        """Waits until a group that a plan makes is led, or the plan has ended. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within_s
+        while group not in await self.leaders() and not await self.comes_to(plan, ENDED, LOOK_EVERY_S):
+            if loop.time() > end:
+                raise TimeoutError(f"group {group} has no leader")
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def see_the_end(self, plan: int, within_s: float = 60.0) -> Ending:
         """Waits until a plan is done or taken back. Raises LostPlanError, TimeoutError."""
@@ -211,6 +253,13 @@ class Admin:
         """Plans that have not ended, and what each waits for."""
         found = (await self.patiently("ListPlans", pb.ListPlansRequest())).plans
         return [f"plan {plan.id} ({plan.reason}): {plan.progress}" for plan in found]
+
+    async def leftovers(self) -> list[str]:
+        """Replicas of groups that the map does not name."""
+        answer = await self.patiently("GetMap", pb.GetMapRequest())
+        known = {group.group for group in (answer.placement, *answer.map.shards)}
+        replicas = await self.all_replicas()
+        return [f"node {r.node} still has group {r.group}" for r in replicas if r.group not in known]
 
     async def close(self) -> None:
         """Hangs up."""

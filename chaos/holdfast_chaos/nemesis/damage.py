@@ -192,7 +192,7 @@ async def _reset(node: NodeProcess) -> None:
 
 async def _moved(cluster: Cluster, group: int, source: int, target: int) -> None:
     """Once the placement leader has heard of the new node."""
-    plan = await cluster.admin.move(group, source, target, within_s=MOVE_WITHIN_S)
+    plan = (await cluster.admin.move(group, source, target, within_s=MOVE_WITHIN_S)).id
     ended = await cluster.admin.see_the_end(plan)
     if ended.phase != "done":
         raise TimeoutError(f"plan {plan} was taken back: {ended.why}")

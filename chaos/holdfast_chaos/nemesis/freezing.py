@@ -27,8 +27,6 @@ from holdfast_chaos.nemesis.stage import Stage
 FREEZES_MAX: Final = 2
 AGAIN_S: Final = 0.03
 LAST_S: Final = 0.05
-IN_VAIN_S: Final = 30.0
-"""Without a leader, or a WAL that holds still, it goes on so long after its time."""
 LATER_S: Final = 0.15
 """Half of the time not at once after an election, but within this: then something has been committed."""
 
@@ -41,10 +39,7 @@ async def freeze(stage: Stage) -> None:
     looking = [asyncio.ensure_future(_look(cluster.admin, number, told, news)) for number in cluster.numbers]
     frozen = 0
     try:
-        until = asyncio.get_running_loop().time() + stage.left_s + IN_VAIN_S
-        while frozen < FREEZES_MAX and (stage.left_s > 0 or not frozen):
-            if asyncio.get_running_loop().time() > until:
-                break
+        while frozen < FREEZES_MAX and stage.goes_on:
             with suppress(TimeoutError):
                 async with asyncio.timeout(stage.left_s):
                     await news.wait()

@@ -45,11 +45,15 @@ async def down(stage: Stage, numbers: Iterable[int]) -> None:
     """Kill -9 of these at one moment, and what the kernel says of it; they come back at the end."""
     nodes = [stage.cluster.nodes[number] for number in numbers]
     async with brought_back(nodes):
-        killed = [node for node in nodes if node.kill()]
-        for node in killed:
-            if node.status == -signal.SIGKILL:
-                stage.proof(f"node {node.number} ended by signal {int(signal.SIGKILL)}")
+        killed(stage, nodes)
         await stage.over()
+
+
+def killed(stage: Stage, nodes: Iterable[NodeProcess]) -> None:
+    """Kill -9 of these at one moment; what the kernel says of it is the proof."""
+    for node in [node for node in nodes if node.kill()]:
+        if node.status == -signal.SIGKILL:
+            stage.proof(f"node {node.number} ended by signal {int(signal.SIGKILL)}")
 
 
 async def one(stage: Stage) -> None:

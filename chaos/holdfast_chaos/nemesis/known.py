@@ -13,6 +13,7 @@ from holdfast_chaos.nemesis import (
     disks,
     freezing,
     killing,
+    late,
     partitions,
     pausing,
     placing,
@@ -38,6 +39,8 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "partition-one-way": partitions.in_one_direction,
     "partition-flapping": partitions.flapping,
     "partition-clients": partitions.from_clients,
+    "late-orders": late.orders,
+    "late-votes": late.votes,
     "delay": connections.delay,
     "reset": connections.reset,
     "half-open": connections.half_open,
@@ -59,16 +62,26 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "reshape": placing.reshape,
     "take-back": placing.take_back,
     "move-placement": placing.move_placement,
+    "kill-receiver": placing.kill_receiver,
     "drain": placing.drain,
     "client-crash": clients.crash,
 }
 MOVES_SHARDS: Final = frozenset(
-    {"reshape", "take-back", "drain", "wiped-disk", "torn-tail", "bit-flip-wal", "bit-flip-snapshot"}
+    {
+        "reshape",
+        "take-back",
+        "kill-receiver",
+        "drain",
+        "wiped-disk",
+        "torn-tail",
+        "bit-flip-wal",
+        "bit-flip-snapshot",
+    }
 )
 """After these a key's group may be another."""
 REPLICAS: Final = 3
 """Of every shard."""
-NEEDS_A_SPARE: Final = frozenset({"drain", "move-placement"})
+NEEDS_A_SPARE: Final = frozenset({"drain", "move-placement", "kill-receiver"})
 """These want more nodes than a shard has replicas."""
 FILLS_HISTORY: Final = frozenset({"compaction", "disk-full", "failpoint", "bit-flip-snapshot"})
 """These write MiBs, so that a shard no longer has all that watches are judged by."""

@@ -1,26 +1,42 @@
 """The cluster's own acts as faults: leaderships handed over in a loop, shards split, merged and moved (the
-placement group too), plans taken back, nodes drained.
+placement group too; also to a node that ends meanwhile), plans taken back, nodes drained.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, NamedTuple
 
-from holdfast_chaos.cluster.admin import Refused
+from holdfast_chaos.cluster.admin import PREPARE, RETIRE, SEAL, Refused
+from holdfast_chaos.nemesis.killing import brought_back, killed
 from holdfast_chaos.nemesis.stage import Stage
 
 PAUSE_S: Final = 0.1
 PLAN_WITHIN_S: Final = 60.0
 DRAIN_WITHIN_S: Final = 60.0
-IN_VAIN_S: Final = 30.0
-"""A nemesis whose plans have all come to nothing goes on so long after its time."""
 TAKEN_BACK: Final = 0.2
 """The share of plans that are taken back after they were asked for."""
 TAKEN_BACK_S: Final = (0.0, 0.0, 0.1, 2.0)
 """At once, which a split or merge just allows; within a move; within the time of what holds one up."""
+MOMENTS: Final = (PREPARE, SEAL, RETIRE)
+"""Of a move: it copies; it ends what is moved; the new one serves, and what was moved is still there."""
+AFTER_S: Final = 0.05
+LATE_S: Final = (0.0, 0.3)
+DOWN_S: Final = (0.3, 2.0)
+
+
+class Move(NamedTuple):
+    """A plan that gives a replica of a group to another node.
+
+    goes_on_as: the group that takes its place; target: the ids of its nodes, who receives the replica first.
+    """
+
+    plan: int
+    group: int
+    goes_on_as: int
+    target: tuple[int, ...]
 
 
 async def transfer_leader(stage: Stage) -> None:
@@ -28,15 +44,72 @@ async def transfer_leader(stage: Stage) -> None:
     while stage.left_s > 0:
         leaders = await stage.cluster.admin.leaders()
         group, leading = stage.chance.choice(sorted(leaders.items())) if leaders else (0, 0)
-        number = stage.cluster.number_of(leading)
-        if number:
-            try:
-                answer = await stage.cluster.admin.transfer(number, group)
-            except Refused:
-                pass  # it no longer leads, or nobody is caught up: the next attempt is another's
-            else:
-                stage.proof(f"group {group} went from node {leading} to node {answer}")
+        answer = await handed_over(stage, group, leading)
+        if answer:
+            stage.proof(f"group {group} went from node {leading} to node {answer}")
         await asyncio.sleep(min(PAUSE_S, stage.left_s))
+
+
+async def handed_over(stage: Stage, group: int, leading: int, to_node: int = 0) -> int:
+    """Asks who leads to hand over (to_node: 0: to anybody); who leads then, all by id.
+
+    0: nobody by this: it no longer led, or whoever was to take over had not caught up.
+    """
+    number = stage.cluster.number_of(leading)
+    if number:
+        with suppress(*Refused):
+            return await stage.cluster.admin.transfer(number, group, to_node)
+    return 0
+
+
+async def kill_receiver(stage: Stage) -> None:
+    """Kill -9 of the node that a replica moves to, at any moment of the move, again and again.
+
+    It hears late, so that it ends before it has heard of what the others go by. While it is down, whoever
+    leads what is moved hands over: a sealed log goes on too. Half of the time another node of the target
+    ends with it, and stays down until the target is led: that takes the one that came back.
+    """
+    admin = stage.cluster.admin
+    while stage.goes_on:
+        shard = stage.chance.choice(await admin.shards())
+        try:
+            move = await _move(stage, stage.chance.choice([shard, await admin.placement_group()]))
+        except Refused:
+            await asyncio.sleep(PAUSE_S)
+            continue
+        receiver, *others = (stage.cluster.nodes[stage.cluster.number_of(node)] for node in move.target)
+        other = stage.chance.sample(others, stage.chance.choice((0, 1)))
+        async with brought_back(other):
+            async with brought_back([receiver]):
+                with _hears_late(stage, receiver.number):
+                    await admin.comes_to(move.plan, [stage.chance.choice(MOMENTS)], PLAN_WITHIN_S)
+                    await asyncio.sleep(stage.chance.uniform(0, stage.chance.choice((0.0, AFTER_S))))
+                    killed(stage, [receiver, *other])
+                await _passed_round(stage, move.group, stage.chance.uniform(*DOWN_S))
+            await admin.see_led(move.goes_on_as, move.plan, PLAN_WITHIN_S)
+        await admin.see_the_end(move.plan, PLAN_WITHIN_S)
+
+
+@contextmanager
+def _hears_late(stage: Stage, number: int) -> Iterator[None]:
+    wires = [stage.cluster.wires(other, number) for other in stage.cluster.numbers if other != number]
+    late_s = stage.chance.uniform(*LATE_S)
+    for wire in wires:
+        wire.change(delay_s=late_s)
+    try:
+        yield
+    finally:
+        for wire in wires:
+            wire.change(delay_s=0.0)
+
+
+async def _passed_round(stage: Stage, group: int, seconds: float) -> None:
+    """So long a group's leaders hand over, one after the other."""
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end:
+        leaders = await stage.cluster.admin.leaders()
+        await handed_over(stage, group, leaders.get(group, 0))
+        await asyncio.sleep(PAUSE_S)
 
 
 async def reshape(stage: Stage) -> None:
@@ -53,7 +126,7 @@ async def move_placement(stage: Stage) -> None:
     """Moves the placement group to a node that is free, again and again."""
 
     async def wish() -> tuple[str, int]:
-        return await _move(stage, await stage.cluster.admin.placement_group())
+        return _told(await _move(stage, await stage.cluster.admin.placement_group()))
 
     await _again(stage, lambda _: wish())
 
@@ -67,8 +140,7 @@ async def _again(
 ) -> None:
     """Asks for plan after plan, each to its end. share: of those taken back; proof: which end is one."""
     admin = stage.cluster.admin
-    until = asyncio.get_running_loop().time() + stage.left_s + IN_VAIN_S
-    while stage.left_s > 0 or (not stage.proofs and asyncio.get_running_loop().time() < until):
+    while stage.goes_on:
         try:
             what, plan = await wish(stage)
         except Refused:
@@ -92,19 +164,24 @@ async def _wish(stage: Stage) -> tuple[str, int]:
     kinds = ["split", *(["merge"] * 2 if len(shards) > 1 else []), *(["move"] * 2 if some_are_free else [])]
     kind = stage.chance.choice(kinds)
     if kind == "move":
-        return await _move(stage, stage.chance.choice([await admin.placement_group(), *shards]))
+        return _told(await _move(stage, stage.chance.choice([await admin.placement_group(), *shards])))
     if kind == "merge":
         at = stage.chance.randrange(len(shards) - 1)
         return kind, await admin.merge(shards[at].group, shards[at + 1].group)
     return kind, await admin.split(stage.chance.choice(shards).group)
 
 
-async def _move(stage: Stage, moved: Any) -> tuple[str, int]:
+async def _move(stage: Stage, moved: Any) -> Move:
     """Asks that a replica of a group goes to a node that has none. Raises Refused."""
     held = sorted(replica.node for replica in moved.replicas)
     free = sorted({node.id for node in stage.cluster.nodes.values()} - set(held))
     source, target = stage.chance.choice(held), stage.chance.choice(free)
-    return f"move of group {moved.group}", await stage.cluster.admin.move(moved.group, source, target)
+    plan = await stage.cluster.admin.move(moved.group, source, target)
+    return Move(plan.id, moved.group, plan.targets[0].group, (target, *(n for n in held if n != source)))
+
+
+def _told(move: Move) -> tuple[str, int]:
+    return f"move of group {move.group}", move.plan
 
 
 async def drain(stage: Stage) -> None:

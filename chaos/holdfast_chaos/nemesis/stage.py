@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from holdfast_chaos.cluster.cluster import Cluster
+
+IN_VAIN_S: Final = 30.0
 
 
 class ServedDamageError(Exception):
@@ -48,7 +50,7 @@ class Stage:
         self.proofs: list[str] = []
         self.note = note
         self._tell = tell
-        self._end = asyncio.get_running_loop().time() + seconds
+        self._end = self._now() + seconds
 
     def proof(self, text: str) -> None:
         """It fired, and this shows it."""
@@ -58,7 +60,15 @@ class Stage:
     @property
     def left_s(self) -> float:
         """Until it is to end."""
-        return max(0.0, self._end - asyncio.get_running_loop().time())
+        return max(0.0, self._end - self._now())
+
+    @property
+    def goes_on(self) -> bool:
+        """Until it is to end, and for IN_VAIN_S longer while nothing shows that it fired."""
+        return self.left_s > 0 or (not self.proofs and self._now() < self._end + IN_VAIN_S)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def over(self) -> None:
         """Waits for its end."""

@@ -3,7 +3,8 @@
 Notes: `leader` whenever another node says that it leads a term; `digest` of every replica now and then, and
 `final` ones once all replicas of each group stand at one index; `entry` for entries of each node's WAL and
 `durable` for the term that it holds of a group, `disks` of copies that were frozen, all by `holdfast wal
-dump`; `unwell` for what `holdfast cluster check` still has to say, and plans that have not ended.
+dump`; `unwell` for what `holdfast cluster check` still has to say, plans that have not ended, and replicas
+that nothing needs.
 """
 
 from __future__ import annotations
@@ -106,10 +107,11 @@ class Observer:
             return [told]
         rows, _ = json.JSONDecoder().raw_decode(told)  # behind them what it says to people
         found = [text for row in rows for text in row["complaints"]]
+        admin = self._cluster.admin
         try:
-            return found + await self._cluster.admin.open_plans()
+            return [*found, *await admin.open_plans(), *await admin.leftovers()]
         except Refused as problem:
-            return [*found, f"its plans cannot be asked for: {problem}"]
+            return [*found, f"its plans, or its map, cannot be asked for: {problem}"]
 
     async def note_logs(self) -> None:
         """What every node's WAL holds, also of nodes that do not run: terms, committed entries.

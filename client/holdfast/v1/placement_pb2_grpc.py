@@ -159,7 +159,8 @@ class PlacementServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListNodes(self, request, context):
-        """Every node of the cluster, as seen from the answering node.
+        """Every node of the cluster, as seen from the answering node, with what the placement group keeps of them
+        when its leader can be asked within a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,8 +190,9 @@ class PlacementServicer:
 
     def SplitShard(self, request, context):
         """The verbs below change the cluster's placement. Any node takes them; it sends them on to the leader
-        of the placement group. Each with `dry_run` says what it would do and changes nothing. A reshape is
-        a plan: the answer names it, GetPlan tells how far it is.
+        of the placement group, which answers, or refuses, once a majority has confirmed that it still leads:
+        what was acknowledged before is seen. Each with `dry_run` says what it would do and changes nothing. A
+        reshape is a plan: the answer names it, GetPlan tells how far it is.
 
         Cuts a shard in two, on the nodes it is on.
         """

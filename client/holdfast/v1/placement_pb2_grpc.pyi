@@ -36,7 +36,9 @@ class PlacementStub:
     GetMap: _grpc.UnaryUnaryMultiCallable[_placement_pb2.GetMapRequest, _placement_pb2.GetMapResponse]
     """The shard map as the answering node knows it."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListNodesRequest, _placement_pb2.ListNodesResponse]
-    """Every node of the cluster, as seen from the answering node."""
+    """Every node of the cluster, as seen from the answering node, with what the placement group keeps of them
+    when its leader can be asked within a second.
+    """
     ListReplicas: _grpc.UnaryUnaryMultiCallable[_placement_pb2.ListReplicasRequest, _placement_pb2.ListReplicasResponse]
     """The replicas hosted on the answering node, with their engine's figures."""
     TransferLeader: _grpc.UnaryUnaryMultiCallable[_placement_pb2.TransferLeaderRequest, _placement_pb2.TransferLeaderResponse]
@@ -47,8 +49,9 @@ class PlacementStub:
     """The shard map now, and again whenever its epoch changes."""
     SplitShard: _grpc.UnaryUnaryMultiCallable[_placement_pb2.SplitShardRequest, _placement_pb2.SplitShardResponse]
     """The verbs below change the cluster's placement. Any node takes them; it sends them on to the leader
-    of the placement group. Each with `dry_run` says what it would do and changes nothing. A reshape is
-    a plan: the answer names it, GetPlan tells how far it is.
+    of the placement group, which answers, or refuses, once a majority has confirmed that it still leads:
+    what was acknowledged before is seen. Each with `dry_run` says what it would do and changes nothing. A
+    reshape is a plan: the answer names it, GetPlan tells how far it is.
 
     Cuts a shard in two, on the nodes it is on.
     """
@@ -91,7 +94,9 @@ class PlacementAsyncStub(PlacementStub):
     GetMap: _aio.UnaryUnaryMultiCallable[_placement_pb2.GetMapRequest, _placement_pb2.GetMapResponse]  # type: ignore[assignment]
     """The shard map as the answering node knows it."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListNodesRequest, _placement_pb2.ListNodesResponse]  # type: ignore[assignment]
-    """Every node of the cluster, as seen from the answering node."""
+    """Every node of the cluster, as seen from the answering node, with what the placement group keeps of them
+    when its leader can be asked within a second.
+    """
     ListReplicas: _aio.UnaryUnaryMultiCallable[_placement_pb2.ListReplicasRequest, _placement_pb2.ListReplicasResponse]  # type: ignore[assignment]
     """The replicas hosted on the answering node, with their engine's figures."""
     TransferLeader: _aio.UnaryUnaryMultiCallable[_placement_pb2.TransferLeaderRequest, _placement_pb2.TransferLeaderResponse]  # type: ignore[assignment]
@@ -102,8 +107,9 @@ class PlacementAsyncStub(PlacementStub):
     """The shard map now, and again whenever its epoch changes."""
     SplitShard: _aio.UnaryUnaryMultiCallable[_placement_pb2.SplitShardRequest, _placement_pb2.SplitShardResponse]  # type: ignore[assignment]
     """The verbs below change the cluster's placement. Any node takes them; it sends them on to the leader
-    of the placement group. Each with `dry_run` says what it would do and changes nothing. A reshape is
-    a plan: the answer names it, GetPlan tells how far it is.
+    of the placement group, which answers, or refuses, once a majority has confirmed that it still leads:
+    what was acknowledged before is seen. Each with `dry_run` says what it would do and changes nothing. A
+    reshape is a plan: the answer names it, GetPlan tells how far it is.
 
     Cuts a shard in two, on the nodes it is on.
     """
@@ -155,7 +161,9 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.ListNodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.ListNodesResponse, _abc.Awaitable[_placement_pb2.ListNodesResponse]]:
-        """Every node of the cluster, as seen from the answering node."""
+        """Every node of the cluster, as seen from the answering node, with what the placement group keeps of them
+        when its leader can be asked within a second.
+        """
 
     @_abc_1.abstractmethod
     def ListReplicas(
@@ -190,8 +198,9 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_placement_pb2.SplitShardResponse, _abc.Awaitable[_placement_pb2.SplitShardResponse]]:
         """The verbs below change the cluster's placement. Any node takes them; it sends them on to the leader
-        of the placement group. Each with `dry_run` says what it would do and changes nothing. A reshape is
-        a plan: the answer names it, GetPlan tells how far it is.
+        of the placement group, which answers, or refuses, once a majority has confirmed that it still leads:
+        what was acknowledged before is seen. Each with `dry_run` says what it would do and changes nothing. A
+        reshape is a plan: the answer names it, GetPlan tells how far it is.
 
         Cuts a shard in two, on the nodes it is on.
         """

@@ -33,6 +33,9 @@ class Node:
 class Admin:
     """Replicas that agree."""
 
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
     async def all_replicas(self, timeout_s: float = 0.0) -> tuple[Replica, ...]:
         return tuple(Replica(node, 2, node == 1, 1, 7, 7, 0, "d") for node in (1, 2, 3))
 
@@ -41,6 +44,15 @@ class Admin:
 
     async def open_plans(self) -> list[str]:
         return []
+
+    async def leftovers(self) -> list[str]:
+        return []
+
+    async def label(self, number: int, node: int, name: str, value: str, within_s: float) -> None:
+        self.known[name] = value
+
+    async def labels(self, number: int, node: int, within_s: float) -> dict[str, str]:
+        return dict(self.known)
 
     async def pause_planner(self) -> None:
         """There is none."""

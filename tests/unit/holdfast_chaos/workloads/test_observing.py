@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,7 +70,9 @@ def test_a_cluster_is_given_time_and_then_what_is_wrong_with_it_is_noted(tmp_pat
     monkeypatch.setattr(observing, "WELL_WITHIN_S", 0.05)
     monkeypatch.setattr(observing, "AGAIN_S", 0.01)
 
-    def noted(name: str, *answers: tuple[int, str], plans: list[str]) -> list[str]:
+    def noted(
+        name: str, *answers: tuple[int, str], plans: Sequence[str] = (), left: Sequence[str] = ()
+    ) -> list[str]:
         told = list(answers)
 
         async def cli(*words: str) -> tuple[int, bytes]:
@@ -77,21 +80,22 @@ def test_a_cluster_is_given_time_and_then_what_is_wrong_with_it_is_noted(tmp_pat
             status, text = told.pop(0) if len(told) > 1 else told[0]
             return status, text.encode()
 
-        async def open_plans() -> list[str]:
-            return plans
+        async def told_of(what: Sequence[str]) -> list[str]:
+            return list(what)
 
         monkeypatch.setattr(observing, "cli", cli)
         (tmp_path / name).mkdir()
         desk = Desk(tmp_path / name)
-        cluster: Any = SimpleNamespace(endpoints="here:1", admin=SimpleNamespace(open_plans=open_plans))
+        admin = SimpleNamespace(open_plans=lambda: told_of(plans), leftovers=lambda: told_of(left))
+        cluster: Any = SimpleNamespace(endpoints="here:1", admin=admin)
         asyncio.run(Observer(cluster, desk.recorder).note_health())
         return [event.value["text"] for event in desk.events()]
 
     ill = (1, '[{"complaints": ["no leader"]}, {"complaints": []}]\nskew was not checked')
     well = (0, '[{"complaints": []}]')
-    assert noted("a", ill, well, plans=[]) == []
-    assert noted("b", ill, plans=["plan 3"]) == ["no leader", "plan 3"]
-    assert noted("c", (1, "Error: nobody answers\n"), plans=[]) == ["Error: nobody answers"]
+    assert noted("a", ill, well) == []
+    assert noted("b", ill, plans=["plan 3"], left=["group 7"]) == ["no leader", "plan 3", "group 7"]
+    assert noted("c", (1, "Error: nobody answers\n")) == ["Error: nobody answers"]
 
 
 def test_all_of_the_logs_is_compared():

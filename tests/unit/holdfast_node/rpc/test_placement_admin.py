@@ -19,6 +19,7 @@ from holdfast_node.placement.cluster import Refusal
 from holdfast_node.rpc import status
 from holdfast_node.rpc.forward import FORWARDED_KEY, Forwarder
 from holdfast_node.rpc.placement_admin import PlacementAdmin
+from holdfast_raft.errors import NoQuorum, NotLeader, RaftError
 
 from tests.one_node import config_of, error_of, free_ports, led, one_node
 
@@ -350,7 +351,7 @@ def test_nobody_to_ask_is_said() -> None:
 def test_a_command_that_came_behind_the_seal_is_sent_on() -> None:
     """Its leader was asked a moment too late: nothing happened there, and the next group's leader answers."""
     moved = Refusal(Reason.NOT_LEADER, "the placement group has moved")
-    replica = SimpleNamespace(state=None, propose=lambda _, done: done(moved))
+    replica = SimpleNamespace(state=None, propose=lambda _, done: done(moved), barrier=lambda done: done(7))
     sealed = SimpleNamespace(leads=True, replica=replica, loads=lambda: None)
     peer = Peer(1)
 
@@ -359,3 +360,33 @@ def test_a_command_that_came_behind_the_seal_is_sent_on() -> None:
     with pytest.raises(HoldfastError) as caught:
         sent_on([peer], verb="SetPlanning", conductor=sealed, metadata=((FORWARDED_KEY, "1"),))
     assert (caught.value.reason, peer.asked) == (Reason.NOT_LEADER, 1)
+
+
+def leader(told: int | RaftError, *, seals: bool = False) -> Any:
+    """Leads the placement group, as it thinks. told: what its barrier comes to; seals: then it is sealed."""
+
+    def barrier(done: Callable[[int | RaftError], None]) -> None:
+        conductor.leads = not seals
+        done(told)
+
+    planning = SimpleNamespace(plans_max=9)
+    replica = SimpleNamespace(state=SimpleNamespace(planning=planning), barrier=barrier)
+    conductor = SimpleNamespace(leads=True, replica=replica, loads=lambda: None)
+    return conductor
+
+
+@pytest.mark.parametrize("conductor", [leader(NotLeader(1)), leader(7, seals=True)])
+def test_who_was_deposed_meanwhile_sends_the_question_on(conductor: Any) -> None:
+    """It would tell what was; whoever leads now answers."""
+    peer = Peer(1)
+
+    assert sent_on([peer], conductor=conductor).planning.plans_max == 1
+    assert peer.asked == 1
+
+
+def test_who_cannot_confirm_that_it_leads_says_so() -> None:
+    """Not what it knew last: somebody else may have been told otherwise since."""
+    with pytest.raises(HoldfastError) as caught:
+        sent_on([Peer(1)], conductor=leader(NoQuorum("no majority")))
+
+    assert (caught.value.reason, caught.value.outcome) == (Reason.NO_QUORUM, Outcome.REFUSED)
