@@ -86,7 +86,6 @@ RESHAPES_CUT = Mix("append", "reshape,partition-halves", (*SPARE, *TWO, *QUICK, 
 """A node copies from a leader that is cut off with it."""
 RESHAPES_POINTS = Mix("append", "reshape,failpoint,slow-disks", (*SPARE, *TWO, *QUICK))
 """A node ends between a target's birth there and its first snapshot."""
-RESHAPES_POWER = Mix("append", "reshape,power-loss,failpoint,slow-disks", (*SPARE, *THREE, *QUICK))
 PLANS_TAKEN_BACK = Mix("register", "take-back,delay", (*TWO, *QUICK))
 """Without a node to spare plans are splits and merges, which are sealed as soon as they are asked for."""
 PLANS_LATE = Mix("register", "late-orders", QUICK)
@@ -120,7 +119,6 @@ MEET: list[tuple[Mix, str]] = [
     (RESHAPES_CUT, "copy-follows-uncommitted"),
     (RECEIVERS, "copy-born-behind placement-copies-forgotten"),
     (RESHAPES_POINTS, "start-without-state"),
-    (RESHAPES_POWER, "sources-dropped-early"),
     (PLANS_LATE, "plan-floor-missing"),
     (PLANS_TAKEN_BACK, "placement-judges-cancel"),
     (MOVES, "sealed-for-nobody"),
