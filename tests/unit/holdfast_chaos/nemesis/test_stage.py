@@ -84,3 +84,18 @@ def test_a_third_of_the_clients_crash():
 
     assert len(crashed) == 3
     assert stage.proofs == ["3 clients ended, 1 in the middle of an operation"]
+
+
+def test_a_fault_that_has_not_fired_gets_more_time(monkeypatch):
+    """A run without it would say nothing; but not for ever."""
+
+    async def act(stage: Stage) -> None:
+        assert stage.goes_on
+        assert stage.left_s == 0.0
+        monkeypatch.setattr("holdfast_chaos.nemesis.stage.IN_VAIN_S", -1.0)
+        assert not stage.goes_on
+        monkeypatch.undo()
+        stage.proof("it fired")
+        assert not stage.goes_on
+
+    staged(act, seconds=0.0)

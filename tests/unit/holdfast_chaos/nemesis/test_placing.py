@@ -1,0 +1,120 @@
+"""Moves whose receiver ends: what happens in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from holdfast_chaos.cluster.admin import Ending
+from holdfast_chaos.cluster.wires import Wires
+from holdfast_chaos.nemesis import placing
+from holdfast_chaos.nemesis.stage import Stage
+
+GROUP, NEXT = 2, 9
+
+
+class Node:
+    """A process that ends and starts."""
+
+    def __init__(self, number: int, happened: list[str]) -> None:
+        self.number = self.id = number
+        self.is_running, self.is_paused, self.status = True, False, None
+        self._happened = happened
+
+    def kill(self) -> bool:
+        self._happened.append(f"kill {self.number}")
+        self.is_running, self.status = False, -signal.SIGKILL
+        return True
+
+    def start(self) -> None:
+        self._happened.append(f"start {self.number}")
+        self.is_running = True
+
+    async def ready(self) -> None:
+        """At once."""
+
+
+class World:
+    """Nodes 1 to 3 have a shard and the placement group, node 4 is free."""
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self.nodes = {n: Node(n, self.happened) for n in (1, 2, 3, 4)}
+        self.numbers = tuple(self.nodes)
+        self.wires = Wires()
+        self.admin = self
+
+    def number_of(self, node: int) -> int:
+        return node
+
+    def _held(self) -> Any:
+        return SimpleNamespace(group=GROUP, replicas=[SimpleNamespace(node=n) for n in (1, 2, 3)])
+
+    async def shards(self) -> list[Any]:
+        return [self._held()]
+
+    async def placement_group(self) -> Any:
+        return self._held()
+
+    async def move(self, group: int, source: int, target: int) -> Any:
+        self.happened.append(f"move {group}")
+        assert (source in (1, 2, 3), target) == (True, 4)
+        return SimpleNamespace(id=7, targets=[SimpleNamespace(group=NEXT)])
+
+    async def comes_to(self, plan: int, phases: list[int], within_s: float) -> bool:
+        late = {wire.target for wire in self.wires if wire.delay_s}
+        self.happened.append(f"waits, {late} hears late")
+        return True
+
+    async def leaders(self) -> dict[int, int]:
+        return {GROUP: 1}
+
+    async def transfer(self, number: int, group: int, to_node: int = 0) -> int:
+        self.happened.append(f"{group} handed over")
+        return 2
+
+    async def see_led(self, group: int, plan: int, within_s: float) -> None:
+        self.happened.append(f"{group} is led")
+
+    async def see_the_end(self, plan: int, within_s: float) -> Ending:
+        self.happened.append("end")
+        return Ending("done", "")
+
+
+def happened(monkeypatch: pytest.MonkeyPatch, seed: int) -> list[str]:
+    """What a fault of one move does."""
+    world = World()
+    monkeypatch.setattr(placing, "DOWN_S", (0.001, 0.001))
+    monkeypatch.setattr(placing, "AFTER_S", 0.0)
+    monkeypatch.setattr(placing, "PAUSE_S", 0.002)
+
+    async def run() -> None:
+        cluster: Any = world
+        await placing.kill_receiver(Stage(cluster, random.Random(seed), [], 0.0, lambda _: None))
+
+    asyncio.run(run())
+    assert not any(wire.delay_s for wire in world.wires)
+    return world.happened
+
+
+def test_the_receiver_ends_while_it_hears_late_and_is_back_before_the_end(monkeypatch):
+    """And what is moved goes on meanwhile, sealed or not. Sometimes another node ends with it, which is back
+    only when the target is led, by the one that came back.
+    """
+    courses = [happened(monkeypatch, seed) for seed in range(1, 12)]
+    alone = [
+        "move 2", "waits, {4} hears late", "kill 4", "2 handed over", "start 4", "9 is led", "end",
+    ]  # fmt: skip
+
+    assert alone in courses
+    with_another = [course for course in courses if course != alone]
+    assert with_another
+    for course in with_another:
+        (other,) = {word for word in course if word.startswith("kill")} - {"kill 4"}
+        assert course == [
+            *alone[:3], other, *alone[3:6], other.replace("kill", "start"), "end",
+        ]  # fmt: skip
