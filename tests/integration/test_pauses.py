@@ -1,4 +1,4 @@
-"""A leader that is cut off in time: what it says when it wakes up."""
+"""A leader that is cut off in time: what it says when it wakes up, or while the others sleep."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import grpc
 import holdfast
+import pytest
 from holdfast.v1 import cache_pb2 as pb
-from holdfast.v1 import types_pb2
+from holdfast.v1 import placement_pb2, types_pb2
 
 from tests.integration.direct import ASK_HERE, TIMEOUT_S, Node, error_of, text_key
-from tests.integration.process_cluster import NodeProcess, running, verified, with_client
+from tests.integration.process_cluster import NodeProcess, eventually, running, verified, with_client
 
 PAUSES = 2  # the moment in which it could lie is short: with local reads one pause in three shows it
 PAUSE_S = 3.0  # the length of the fault, several election timeouts; no verdict waits on it
@@ -122,3 +123,31 @@ def test_a_leader_that_was_stopped_serves_no_stale_read(tmp_path: Path) -> None:
             await asyncio.to_thread(verified, cluster)
 
         with_client(cluster, act)
+
+
+def test_a_placement_leader_that_nobody_confirms_tells_nothing(tmp_path: Path) -> None:
+    """Others may have been told otherwise since: it refuses, and names nodes as it sees them itself."""
+    with running(tmp_path) as cluster:
+        eventually(lambda: any(map(_leads_placement, cluster.nodes.values())), "the placement group is led")
+        leader = next(filter(_leads_placement, cluster.nodes.values()))
+        others = [node for node in cluster.nodes.values() if node is not leader]
+        with Node(leader.address) as node:
+            node.placement.GetPlanning(placement_pb2.GetPlanningRequest(), timeout=TIMEOUT_S)
+            try:
+                for other in others:
+                    other.signal(signal.SIGSTOP)
+                with pytest.raises(grpc.RpcError) as refused:
+                    node.placement.GetPlanning(
+                        placement_pb2.GetPlanningRequest(), timeout=TIMEOUT_S, metadata=ASK_HERE
+                    )
+                told = node.placement.ListNodes(placement_pb2.ListNodesRequest(), timeout=TIMEOUT_S)
+            finally:
+                for other in others:
+                    other.signal(signal.SIGCONT)
+        assert error_of(refused.value).reason in HONEST
+        assert [(each.id, each.incarnation) for each in told.nodes] == [(1, 0), (2, 0), (3, 0)]
+        verified(cluster)
+
+
+def _leads_placement(node: NodeProcess) -> bool:
+    return any(replica.role == placement_pb2.ReplicaStatus.ROLE_LEADER for replica in node.placement())
