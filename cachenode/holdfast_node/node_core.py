@@ -157,13 +157,8 @@ class NodeCore:
             replica,
             call_later=self.driver.call_later,
             tell=self._tell,
-            is_over=lambda: self._is_succeeded(replica),
+            is_over=lambda: self.hosting.replicas.get(replica.entry.group) is not replica,
         )
-
-    def _is_succeeded(self, replica: PlacementReplica) -> bool:
-        """News of an epoch that only the group that goes on can have given, or the replica has ended."""
-        is_here = self.hosting.replicas.get(replica.entry.group) is replica
-        return not is_here or self.epoch > replica.state.epoch
 
     def _hosted(self, replica: Hosted) -> None:
         if isinstance(replica, Shard):

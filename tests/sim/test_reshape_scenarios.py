@@ -196,6 +196,35 @@ def test_whoever_goes_at_any_step_the_placement_group_has_moved_or_stays(step: s
         assert scenario.cluster.placement_group == plan.targets[0].group
 
 
+def test_a_group_that_was_led_for_a_moment_still_gets_the_replica_that_it_lacks() -> None:
+    """The new node hears nothing of the Seal and starts again; another one ends once the group was led, so
+    that without the new node nobody leads. Found by the chaos harness: who had the old state fell silent.
+    """
+    scenario = Scenario(Kind.MOVE, wish=one_goes)
+    cluster, schedule = scenario.cluster, scenario.schedule
+    gone, new = cluster.nodes[3], cluster.nodes[4]
+    led: list[object] = []
+
+    def strike(_: Plan) -> None:
+        gone.kill()
+        new.kill()
+        cluster.rejoin(new)
+        schedule.later(DOWN_SECONDS, lambda: schedule.start(new))
+
+    def look(plan: Plan) -> None:
+        led.append(cluster.leader(plan.targets[0].group))
+        schedule.start(gone)
+
+    scenario.when("seal", lambda _: cluster.isolate(new))
+    scenario.when("retire", strike, delay=0.2)
+    scenario.when("retire", look, delay=3.0)
+    schedule.plan = schedule.plan._replace(seconds=8.0)
+
+    assert scenario.run().phase is Phase.DONE
+    (leader,) = led
+    assert leader is not None
+
+
 def test_of_a_seal_and_a_wish_to_cancel_the_placement_groups_log_takes_the_first() -> None:
     """The plan and the judge of it share one log: it is sealed, or it stays, and nothing in between."""
     ended = set()

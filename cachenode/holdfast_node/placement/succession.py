@@ -3,8 +3,9 @@ group.
 
 Between the Seal and the first leader of the group that goes on nobody conducts. A new node that has lost
 its copy just then - it started again before it was born there - would wait for an order that nobody
-gives, and without it the new group may have no majority. So every node with the sealed state says this
-one order, again and again.
+gives, and without it the new group may have no majority; also when it was led for a moment, and lost a node.
+So every node with the sealed state says this one order, again and again, for as long as it has that state:
+until every replica of the new group stands on its own.
 
 Invariant: it says nothing but that the sealed group is to be copied under the id that its Seal names. That is
 harmless at any later time: whoever was born under that id, or ended it, does nothing; and a replica that
@@ -38,7 +39,7 @@ class Succession:
             replica: sealed, here.
             call_later: the driver's timer.
             tell: says a word to a node, this one included.
-            is_over: the group that goes on is led and sees to itself, or the replica is here no more.
+            is_over: the replica is here no more.
         """
         self._replica = replica
         self._call_later = call_later

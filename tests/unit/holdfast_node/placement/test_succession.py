@@ -14,7 +14,7 @@ from holdfast_node.talk import CopyOrder, Word
 from tests.unit.holdfast_node.placement.test_replica import led
 
 
-def test_new_nodes_are_told_to_copy_until_the_group_that_goes_on_is_led() -> None:
+def test_new_nodes_are_told_to_copy_for_as_long_as_the_sealed_state_is_here() -> None:
     """Those that had the group make theirs of the state they have; it ends when it is over."""
     replica, group = led()
     target = Part(b"", b"", (1, 4))
