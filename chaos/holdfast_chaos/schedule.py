@@ -46,7 +46,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("partition-flapping", 2, 6, False),
         Kind("partition-clients", 1, 5, False),
         Kind("late-orders", 1, 4, True),
-        Kind("late-votes", 1, 4, True),
+        Kind("late-votes", 1, 4, False),
         Kind("delay", 1, 5, False),
         Kind("reset", 0.5, 3, False),
         Kind("half-open", 1, 5, True),

@@ -29,7 +29,6 @@ from holdfast_node.restore import Restore
 logger = logging.getLogger(__name__)
 
 PROPOSAL_WITHIN = 2.0
-BARRIER_WITHIN = 1.0
 
 Done = Callable[[Any], None]
 """Called once with the result, or a RaftError."""
@@ -98,9 +97,9 @@ class PlacementReplica:
         """Whether this replica leads, with a map, and its group is the placement group still."""
         return self.group.is_leader and self.state.epoch > 0 and self.state.sealed is None
 
-    def barrier(self, done: Done) -> None:
+    def barrier(self, within_s: float, done: Done) -> None:
         """done(index) once a majority has confirmed since that this replica leads, done(RaftError) if not."""
-        self.group.barrier(self._clock.monotonic() + BARRIER_WITHIN, done)
+        self.group.barrier(self._clock.monotonic() + within_s, done)
 
     def propose(self, command: Command, done: Done) -> None:
         """Proposes a command; see Done."""

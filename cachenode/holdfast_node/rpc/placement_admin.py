@@ -20,7 +20,7 @@ import grpc
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.types import Outcome
 from holdfast.v1 import placement_pb2 as pb
-from holdfast_raft.errors import NotLeader, RaftError, Unknown
+from holdfast_raft.errors import NoQuorum, NotLeader, RaftError, Stopped, Unknown
 
 from holdfast_node.node_core import NodeCore
 from holdfast_node.placement import commands
@@ -44,6 +44,7 @@ from holdfast_node.rpc.served import Served
 METHOD = "/holdfast.v1.Placement/"
 TIMEOUT_S = 10.0
 LOOK_WITHIN_S = 1.0
+CONFIRMED_WITHIN_S = 1.0
 PLANS_DEFAULT = 100
 PLANS_MAX = 1000
 BY_HAND = "asked for by hand"
@@ -140,15 +141,20 @@ class PlacementAdmin:
 
     async def _confirmed(self) -> Leading | None:
         """Who answers for the placement group; None: another node does. Raises HoldfastError: no quorum."""
-        leading = self._leading()
-        if leading is None:
+        conductor = self._core.conductor
+        if conductor is None or not conductor.leads:
             return None
-        told = await _told(leading.conductor.replica.barrier)
-        if isinstance(told, NotLeader):
+        try:
+            async with asyncio.timeout(CONFIRMED_WITHIN_S):
+                told = await _told(partial(conductor.replica.barrier, CONFIRMED_WITHIN_S))
+        except TimeoutError:
+            told = NoQuorum(f"nobody has confirmed within {CONFIRMED_WITHIN_S} s that this node leads it")
+        leading = self._leading()  # not if it was deposed or sealed, or has ended
+        if leading is None or isinstance(told, NotLeader | Stopped):
             return None
         if isinstance(told, RaftError):
             raise error(Reason.NO_QUORUM, f"the placement group: {told}")
-        return self._leading()  # it may be sealed by now
+        return leading
 
     def _leader(self) -> int | None:
         """The node that leads the placement group, as far as known here; it may be another by now."""
@@ -195,7 +201,11 @@ class PlacementAdmin:
                     is_write=name not in _READS,
                 )
             except HoldfastError as refused:
-                if not (_asks_elsewhere(refused) or (may_repeat and refused.reason in _NO_ANSWER)):
+                if not (
+                    _asks_elsewhere(refused)
+                    or _is_unconfirmed(refused)
+                    or (may_repeat and refused.reason in _NO_ANSWER)
+                ):
                     raise
                 problem = refused
                 known.insert(0, refused.leader)
@@ -427,6 +437,11 @@ def _asks_elsewhere(refused: HoldfastError) -> bool:
     """Whether another node may answer what this one refuses, without doing it twice."""
     elsewhere = refused.reason in (Reason.NOT_LEADER, Reason.STOPPED)
     return elsewhere and refused.outcome is Outcome.REFUSED
+
+
+def _is_unconfirmed(refused: HoldfastError) -> bool:
+    """Whether it comes from one that leads as it thinks, and was cut off: another may lead."""
+    return refused.reason is Reason.NO_QUORUM and refused.outcome is Outcome.REFUSED
 
 
 def node_message(leading: Leading, number: int) -> pb.Node:

@@ -89,6 +89,12 @@ class Admin:
             raise TimeoutError("no node runs")
         raise problem
 
+    def only(self, number: int) -> Admin:
+        """The same, asked of one node alone."""
+        admin = Admin(lambda: {n: address for n, address in self._addresses().items() if n == number})
+        admin._channels = self._channels
+        return admin
+
     async def patiently(self, verb: str, request: Any, within_s: float = 30.0) -> Any:
         """The answer, once the cluster can give it: a leader may be missing for a while."""
         loop = asyncio.get_running_loop()

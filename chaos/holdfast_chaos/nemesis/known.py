@@ -70,6 +70,7 @@ MOVES_SHARDS: Final = frozenset(
     {
         "reshape",
         "take-back",
+        "late-orders",
         "kill-receiver",
         "drain",
         "wiped-disk",

@@ -54,16 +54,21 @@ async def _late_order(stage: Stage) -> str:
     shard = chance.choice(ended)
     hearer = leaders[shard.group]
     others = sorted({replica.node for replica in placement.replicas} - {speaker, hearer})
+    if not others:
+        return ""
+    heir = chance.choice(others)
+    by_speaker = admin.only(stage.cluster.number_of(speaker))  # others may have to ask through what is cut
     pairs = {(stage.cluster.number_of(speaker), stage.cluster.number_of(hearer))}
     before, has_gone, plan = wires.held, False, 0
     wires.cut(pairs)
     try:
-        plan = await admin.split(shard.group)
-        if await admin.comes_to(plan, [SEAL], SEALING_WITHIN_S):
+        plan = await by_speaker.split(shard.group)
+        if await by_speaker.comes_to(plan, [SEAL], SEALING_WITHIN_S):
             await asyncio.sleep(chance.uniform(*SAID_S))
-            await admin.cancel(plan)  # before the next leader says the order itself
-            await handed_over(stage, placement.group, speaker, chance.choice(others))
-            has_gone = await admin.comes_to(plan, [CANCELLED], GONE_WITHIN_S)
+            await by_speaker.cancel(plan)  # before the next leader says the order itself
+            await handed_over(stage, placement.group, speaker, heir)
+            by_heir = admin.only(stage.cluster.number_of(heir))
+            has_gone = await by_heir.comes_to(plan, [CANCELLED], GONE_WITHIN_S)
     except Refused:  # a leader is missing: the next course of events is another's
         pass
     finally:
@@ -79,7 +84,8 @@ async def _late_vote(stage: Stage) -> str:
     leaders = [replica for replica in await cluster.admin.all_replicas() if replica.leads]
     if not leaders:
         return ""
-    leader = chance.choice(leaders)
+    quiet = [replica for replica in leaders if replica.is_placement]  # there it nearly always comes about
+    leader = chance.choice(chance.choice([leaders, quiet or leaders]))
     others = [node for node in leader.members if node != leader.node and cluster.number_of(node)]
     if len(others) < 2:
         return ""
@@ -95,10 +101,12 @@ async def _late_vote(stage: Stage) -> str:
     try:
         if not (await leads(candidate, leader.node) and await leads(leader.node, candidate)):
             return ""
+        led_in = await _term(stage, candidate, leader.group)
         wires.cut(unheard)
         standing = asyncio.ensure_future(leads(candidate, leader.node))
         try:
             await asyncio.sleep(chance.uniform(*STANDS_S))
+            stands = await _term(stage, candidate, leader.group) > led_in
             wires.mend(vote)
             await asyncio.sleep(chance.uniform(*LEADS_S))
         finally:
@@ -107,4 +115,10 @@ async def _late_vote(stage: Stage) -> str:
     finally:
         wires.mend(vote)
     said = f"what node {voter} said to node {candidate} of group {leader.group} came two terms later"
-    return said * (wires.held > before)
+    return said * (stands and wires.held > before)
+
+
+async def _term(stage: Stage, node: int, group: int) -> int:
+    """A replica's term; 0: it was not told."""
+    replicas = await stage.cluster.admin.replicas(stage.cluster.number_of(node))
+    return next((replica.term for replica in replicas if replica.group == group), 0)

@@ -21,7 +21,8 @@ TAKEN_BACK: Final = 0.2
 TAKEN_BACK_S: Final = (0.0, 0.0, 0.1, 2.0)
 """At once, which a split or merge just allows; within a move; within the time of what holds one up."""
 MOMENTS: Final = (PREPARE, SEAL, RETIRE)
-"""Of a move: it copies; it ends what is moved; the new one serves, and what was moved is still there."""
+"""Of a move, one after the other: it copies; it ends what is moved; the new one serves, and what was moved is
+still there."""
 AFTER_S: Final = 0.05
 LATE_S: Final = (0.0, 0.3)
 DOWN_S: Final = (0.3, 2.0)
@@ -71,21 +72,26 @@ async def kill_receiver(stage: Stage) -> None:
     """
     admin = stage.cluster.admin
     while stage.goes_on:
-        shard = stage.chance.choice(await admin.shards())
+        placement = await admin.placement_group()
+        conducting = stage.cluster.number_of((await admin.leaders()).get(placement.group, 0))
         try:
-            move = await _move(stage, stage.chance.choice([shard, await admin.placement_group()]))
+            move = await _move(stage, stage.chance.choice([placement, *await admin.shards()]))
         except Refused:
             await asyncio.sleep(PAUSE_S)
             continue
-        receiver, *others = (stage.cluster.nodes[stage.cluster.number_of(node)] for node in move.target)
+        numbers = [stage.cluster.number_of(node) for node in move.target]
+        receiver, *others = (stage.cluster.nodes[number] for number in numbers if number)
         other = stage.chance.sample(others, stage.chance.choice((0, 1)))
+        since = MOMENTS[stage.chance.randrange(len(MOMENTS)) :]
         async with brought_back(other):
             async with brought_back([receiver]):
                 with _hears_late(stage, receiver.number):
-                    await admin.comes_to(move.plan, [stage.chance.choice(MOMENTS)], PLAN_WITHIN_S)
-                    await asyncio.sleep(stage.chance.uniform(0, stage.chance.choice((0.0, AFTER_S))))
-                    killed(stage, [receiver, *other])
-                await _passed_round(stage, move.group, stage.chance.uniform(*DOWN_S))
+                    # Asked of whoever knows: an answer on its way through others would come too late.
+                    if await admin.only(conducting).comes_to(move.plan, since, PLAN_WITHIN_S):
+                        await asyncio.sleep(stage.chance.uniform(0, stage.chance.choice((0.0, AFTER_S))))
+                        killed(stage, [receiver, *other])
+                if not receiver.is_running:
+                    await _passed_round(stage, move.group, stage.chance.uniform(*DOWN_S))
             await admin.see_led(move.goes_on_as, move.plan, PLAN_WITHIN_S)
         await admin.see_the_end(move.plan, PLAN_WITHIN_S)
 

@@ -45,12 +45,20 @@ class Labeller:
         """Reads once more, as soon as somebody can answer."""
         loop = asyncio.get_running_loop()
         end = loop.time() + READ_AT_LAST_S
-        while not await self._read() and loop.time() < end:  # noqa: ASYNC110 - another process's state
+        while self._is_there and not await self._read():
+            if loop.time() > end:
+                self._recorder.note(FOUND, {"found": None})
+                break
             await asyncio.sleep(EVERY_S)
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether the node is of the cluster still: one that lost its disk is another."""
+        return self._cluster.number_of(self._node) != 0
 
     async def _set(self) -> None:
         number = self._somebody()
-        if number is None:
+        if number is None or not self._is_there:
             return
         self._tries += 1
         name, value = NAMES[self._tries % len(NAMES)], str(self._tries)

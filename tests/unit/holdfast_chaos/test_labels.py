@@ -49,11 +49,26 @@ def test_a_label_that_is_gone_or_older_is_lost():
 
 
 def test_what_was_not_answered_may_come_about_at_any_time():
-    """Before what was acknowledged since, after it, or never; but nothing else may."""
-    operator = Operator().sets("a", "1").sets("a", "2", "info").finds(a="2").sets("a", "3").finds(a="3")
+    """After what was acknowledged since, or never, but once; and nothing else may."""
 
-    assert labels.check(operator.finds(a="2").script.notes).verdict is Verdict.VALID
-    assert labels.check(operator.finds(a="1").script.notes).verdict is Verdict.INVALID
+    def operator() -> Operator:
+        return Operator().sets("a", "1").sets("a", "2", "info").finds(a="1").sets("a", "3").finds(a="3")
+
+    assert labels.check(operator().finds(a="2").finds(a="2").script.notes).verdict is Verdict.VALID
+    assert labels.check(operator().finds(a="1").script.notes).verdict is Verdict.INVALID
+    assert labels.check(operator().finds(a="2").finds(a="3").script.notes).verdict is Verdict.INVALID
+    assert labels.check(operator().finds(a="2").sets("a", "4").finds(a="2").script.notes).verdict is (
+        Verdict.INVALID
+    )
+
+
+def test_an_operator_whom_nobody_answers_in_the_end_leaves_a_question_open():
+    """What was acknowledged may be lost."""
+    operator = Operator().sets("a", "1").finds(a="1")
+    operator.script.note("labels", {"found": None}, at=9)
+    told = labels.check(operator.script.notes)
+
+    assert (rules(told), told.verdict) == (["not told"], Verdict.UNKNOWN)
 
 
 def test_a_record_that_tells_of_labels_is_judged_by_them():

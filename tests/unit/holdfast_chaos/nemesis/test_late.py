@@ -20,7 +20,7 @@ GROUP, PLACEMENT = 2, 1
 class World:
     """Three nodes; node 1 leads the placement group, node 2 the shard. It writes down what happens to it."""
 
-    def __init__(self, *, leader_of_shard: int = 2, grants: bool = True) -> None:
+    def __init__(self, *, leader_of_shard: int = 2, grants: bool = True, stands: bool = True) -> None:
         self.happened: list[str] = []
         self.wires = Wires()
         self.nodes = {n: SimpleNamespace(id=n, number=n, is_running=True) for n in (1, 2, 3)}
@@ -28,6 +28,14 @@ class World:
         self.admin = self
         self._leaders = {PLACEMENT: 1, GROUP: leader_of_shard}
         self._grants = grants
+        self._term, self._stands = 5, stands
+
+    def only(self, number: int) -> World:
+        return self
+
+    async def replicas(self, number: int) -> tuple[Replica, ...]:
+        self._term += self._stands
+        return (Replica(number, GROUP, False, self._term, 9, 9, 0, "", (1, 2, 3)),)
 
     def number_of(self, node: int) -> int:
         return node if node in self.nodes else 0
@@ -139,3 +147,10 @@ def test_a_vote_comes_when_its_candidate_stands_unheard(monkeypatch):
     ]
     assert shown.proofs == [f"what node {voter} said to node {candidate} of group 2 came two terms later"]
     assert not any(wire.is_cut for wire in world.wires)
+
+
+def test_a_vote_for_one_who_does_not_stand_shows_nothing(monkeypatch):
+    """Its leader waits for it to catch up, which it cannot say: the next try is another's."""
+    world = World(stands=False)
+
+    assert carried(late.votes, world, monkeypatch).proofs == []

@@ -51,6 +51,10 @@ class World:
     def number_of(self, node: int) -> int:
         return node
 
+    def only(self, number: int) -> World:
+        assert number == 1, "who conducts"
+        return self
+
     def _held(self) -> Any:
         return SimpleNamespace(group=GROUP, replicas=[SimpleNamespace(node=n) for n in (1, 2, 3)])
 

@@ -44,7 +44,7 @@ def noted(folder: Path, admin: Admin, monkeypatch: Any) -> tuple[Event, ...]:
     monkeypatch.setattr(labelling, "EVERY_S", 0.0)
     desk = Desk(folder)
     nodes = {n: SimpleNamespace(number=n, is_running=n == 1) for n in (1, 2)}
-    cluster: Any = SimpleNamespace(nodes=nodes, admin=admin)
+    cluster: Any = SimpleNamespace(nodes=nodes, admin=admin, number_of=lambda node: node)
     operator = Labeller(cluster, desk.recorder, 1, random.Random(1))
 
     async def run() -> None:

@@ -16,10 +16,10 @@ from holdfast.types import Outcome
 from holdfast.v1 import placement_pb2 as pb
 from holdfast.v1.placement_pb2_grpc import PlacementStub
 from holdfast_node.placement.cluster import Refusal
-from holdfast_node.rpc import status
+from holdfast_node.rpc import placement_admin, status
 from holdfast_node.rpc.forward import FORWARDED_KEY, Forwarder
 from holdfast_node.rpc.placement_admin import PlacementAdmin
-from holdfast_raft.errors import NoQuorum, NotLeader, RaftError
+from holdfast_raft.errors import NoQuorum, NotLeader, RaftError, Stopped
 
 from tests.one_node import config_of, error_of, free_ports, led, one_node
 
@@ -351,7 +351,9 @@ def test_nobody_to_ask_is_said() -> None:
 def test_a_command_that_came_behind_the_seal_is_sent_on() -> None:
     """Its leader was asked a moment too late: nothing happened there, and the next group's leader answers."""
     moved = Refusal(Reason.NOT_LEADER, "the placement group has moved")
-    replica = SimpleNamespace(state=None, propose=lambda _, done: done(moved), barrier=lambda done: done(7))
+    replica = SimpleNamespace(
+        state=None, propose=lambda _, done: done(moved), barrier=lambda _, done: done(7)
+    )
     sealed = SimpleNamespace(leads=True, replica=replica, loads=lambda: None)
     peer = Peer(1)
 
@@ -362,12 +364,16 @@ def test_a_command_that_came_behind_the_seal_is_sent_on() -> None:
     assert (caught.value.reason, peer.asked) == (Reason.NOT_LEADER, 1)
 
 
-def leader(told: int | RaftError, *, seals: bool = False) -> Any:
-    """Leads the placement group, as it thinks. told: what its barrier comes to; seals: then it is sealed."""
+def leader(told: int | RaftError | None, *, seals: bool = False) -> Any:
+    """Leads the placement group, as it thinks.
 
-    def barrier(done: Callable[[int | RaftError], None]) -> None:
+    told: what its barrier comes to; None: to nothing. seals: then it is sealed.
+    """
+
+    def barrier(_: float, done: Callable[[int | RaftError], None]) -> None:
         conductor.leads = not seals
-        done(told)
+        if told is not None:
+            done(told)
 
     planning = SimpleNamespace(plans_max=9)
     replica = SimpleNamespace(state=SimpleNamespace(planning=planning), barrier=barrier)
@@ -375,7 +381,15 @@ def leader(told: int | RaftError, *, seals: bool = False) -> Any:
     return conductor
 
 
-@pytest.mark.parametrize("conductor", [leader(NotLeader(1)), leader(7, seals=True)])
+@pytest.mark.parametrize(
+    "conductor",
+    [
+        leader(NotLeader(1)),
+        leader(Stopped("retired")),
+        leader(7, seals=True),
+        leader(NoQuorum("n"), seals=True),
+    ],
+)
 def test_who_was_deposed_meanwhile_sends_the_question_on(conductor: Any) -> None:
     """It would tell what was; whoever leads now answers."""
     peer = Peer(1)
@@ -384,9 +398,18 @@ def test_who_was_deposed_meanwhile_sends_the_question_on(conductor: Any) -> None
     assert peer.asked == 1
 
 
-def test_who_cannot_confirm_that_it_leads_says_so() -> None:
-    """Not what it knew last: somebody else may have been told otherwise since."""
+@pytest.mark.parametrize("told", [NoQuorum("no majority"), None])
+def test_who_cannot_confirm_that_it_leads_says_so(told: RaftError | None, monkeypatch: Any) -> None:
+    """Not what it knew last: others may have been told otherwise since. None: its round does not end."""
+    monkeypatch.setattr(placement_admin, "CONFIRMED_WITHIN_S", 0.05)
     with pytest.raises(HoldfastError) as caught:
-        sent_on([Peer(1)], conductor=leader(NoQuorum("no majority")))
+        sent_on([Peer(1)], conductor=leader(told))
 
     assert (caught.value.reason, caught.value.outcome) == (Reason.NO_QUORUM, Outcome.REFUSED)
+
+
+def test_who_leads_as_it_thinks_does_not_end_the_search() -> None:
+    """It refuses since nobody confirms it, so nothing happened; whoever leads now is asked next."""
+    apart, living = Peer(1, error(Reason.NO_QUORUM, "m")), Peer(2)
+
+    assert sent_on([apart, living], leader=1, verb="SetPlanning").planning.plans_max == 2
