@@ -139,6 +139,8 @@ INVISIBLE = {
     "empty-replica-votes": "who has no replica is asked for no vote: a node that lost its disk joins as new",
     "tail-acked-unsynced": "every end of a process of the harness that may lose power is a loss of power",
     "snapshot-name-unsynced": "the same",
+    "sealed-for-nobody": "a group that is led has its state on a majority, so that it must get smaller as it"
+    " moves; those of the harness keep three replicas, or damage would take the last one",
 }
 """Not hunted: why nobody outside can see them, in nodes as the harness runs them."""
 
