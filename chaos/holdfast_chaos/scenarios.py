@@ -59,6 +59,7 @@ PLACEMENT: Final = (
     "late-orders",
     "move-placement",
     "kill-receiver",
+    "isolate-sender",
     "drain",
     "rolling-restart",
 )

@@ -69,6 +69,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("take-back", 1, 5, True),
         Kind("move-placement", 1, 5, True),
         Kind("kill-receiver", 1, 5, False),
+        Kind("isolate-sender", 3, 6, False),
         Kind("drain", 2, 6, True),
         Kind("rolling-restart", 2, 6, True),
         Kind("client-crash", 0.1, 1, True),

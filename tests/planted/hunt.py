@@ -82,8 +82,7 @@ RESHAPES_LATE = Mix(
     "register", "reshape,delay,partition-bridge,partition-one-way", (*SPARE, *TWO, *QUICK, *WIDE)
 )
 """Nodes hear of a flip at different times, and clients by the refusals of nodes."""
-RESHAPES_CUT = Mix("append", "reshape,partition-halves", (*SPARE, *TWO, *QUICK, *DEEP))
-"""A node copies from a leader that is cut off with it."""
+SENDERS = Mix("append", "isolate-sender", (*SPARE, *QUICK, *DEEP))
 RESHAPES_POINTS = Mix("append", "reshape,failpoint,slow-disks", (*SPARE, *TWO, *QUICK))
 """A node ends between a target's birth there and its first snapshot."""
 PLANS_TAKEN_BACK = Mix("register", "take-back,delay", (*TWO, *QUICK))
@@ -116,7 +115,7 @@ MEET: list[tuple[Mix, str]] = [
     (CLOCKS, "expiry-by-local-clock clocks-against-own"),
     (RESHAPES, " ".join(bug.name for bug in RESHAPE_BUGS)),
     (RESHAPES_LATE, "reads-ignore-seal"),
-    (RESHAPES_CUT, "copy-follows-uncommitted"),
+    (SENDERS, "copy-follows-uncommitted"),
     (RECEIVERS, "copy-born-behind placement-copies-forgotten"),
     (RESHAPES_POINTS, "start-without-state"),
     (PLANS_LATE, "plan-floor-missing"),

@@ -63,6 +63,7 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "take-back": placing.take_back,
     "move-placement": placing.move_placement,
     "kill-receiver": placing.kill_receiver,
+    "isolate-sender": placing.isolate_sender,
     "drain": placing.drain,
     "client-crash": clients.crash,
 }
@@ -72,6 +73,7 @@ MOVES_SHARDS: Final = frozenset(
         "take-back",
         "late-orders",
         "kill-receiver",
+        "isolate-sender",
         "drain",
         "wiped-disk",
         "torn-tail",
@@ -82,7 +84,7 @@ MOVES_SHARDS: Final = frozenset(
 """After these a key's group may be another."""
 REPLICAS: Final = 3
 """Of every shard."""
-NEEDS_A_SPARE: Final = frozenset({"drain", "move-placement", "kill-receiver"})
+NEEDS_A_SPARE: Final = frozenset({"drain", "move-placement", "kill-receiver", "isolate-sender"})
 """These want more nodes than a shard has replicas."""
 FILLS_HISTORY: Final = frozenset({"compaction", "disk-full", "failpoint", "bit-flip-snapshot"})
 """These write MiBs, so that a shard no longer has all that watches are judged by."""

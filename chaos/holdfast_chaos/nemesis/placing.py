@@ -1,5 +1,6 @@
 """The cluster's own acts as faults: leaderships handed over in a loop, shards split, merged and moved (the
-placement group too; also to a node that ends meanwhile), plans taken back, nodes drained.
+placement group too; also to a node that ends meanwhile, or from one that is cut off with it), plans taken
+back, nodes drained.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 from holdfast_chaos.cluster.admin import PREPARE, RETIRE, SEAL, Refused
+from holdfast_chaos.cluster.wires import between
 from holdfast_chaos.nemesis.killing import brought_back, killed
 from holdfast_chaos.nemesis.stage import Stage
 
@@ -25,6 +27,9 @@ MOMENTS: Final = (PREPARE, SEAL, RETIRE)
 still there."""
 AFTER_S: Final = 0.05
 LATE_S: Final = (0.0, 0.3)
+ASKED_S: Final = 0.2
+ALONE_S: Final = (2.5, 5.0)
+"""A copy waits a second for each of the others before it asks who leads."""
 DOWN_S: Final = (0.3, 2.0)
 
 
@@ -116,6 +121,34 @@ async def _passed_round(stage: Stage, group: int, seconds: float) -> None:
         leaders = await stage.cluster.admin.leaders()
         await handed_over(stage, group, leaders.get(group, 0))
         await asyncio.sleep(PAUSE_S)
+
+
+async def isolate_sender(stage: Stage) -> None:
+    """Who leads a shard is left alone with the node that the shard moves to, again and again.
+
+    What it takes from clients then is never committed, and it is the only one to copy from.
+    """
+    admin, wires = stage.cluster.admin, stage.cluster.wires
+    while stage.goes_on:
+        leaders = await admin.leaders()
+        led = [shard for shard in await admin.shards() if shard.group in leaders]
+        try:
+            move = await _move(stage, stage.chance.choice(led or [await admin.placement_group()]))
+        except Refused:
+            await asyncio.sleep(PAUSE_S)
+            continue
+        together = {stage.cluster.number_of(node) for node in (leaders.get(move.group, 0), move.target[0])}
+        pairs = between(together - {0}, set(stage.cluster.numbers) - together)
+        before = wires.held
+        await asyncio.sleep(stage.chance.uniform(0, ASKED_S))
+        wires.cut(pairs)
+        try:
+            await asyncio.sleep(stage.chance.uniform(*ALONE_S))
+        finally:
+            wires.mend(pairs)
+        ended = await admin.see_the_end(move.plan, PLAN_WITHIN_S)
+        if len(together - {0}) == 2 and wires.held > before:
+            stage.proof(f"nodes {sorted(together)} were alone in plan {move.plan}: {ended.phase}")
 
 
 async def reshape(stage: Stage) -> None:

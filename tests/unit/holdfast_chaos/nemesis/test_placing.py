@@ -81,6 +81,25 @@ class World:
         self.happened.append(f"{group} handed over")
         return 2
 
+    async def cut_off(self, act: Any, monkeypatch: pytest.MonkeyPatch) -> Stage:
+        """A fault of one move, in which something is being said all the time."""
+        monkeypatch.setattr(placing, "ASKED_S", 0.0)
+        monkeypatch.setattr(placing, "ALONE_S", (0.0, 0.0))
+        cut = self.wires.cut
+
+        def cut_and_told(pairs: set[tuple[int, int]]) -> None:
+            cut(pairs)
+            for pair in pairs:
+                self.wires(*pair).held += 1
+            apart = {frozenset(pair) for pair in pairs}
+            self.happened.append(" ".join(sorted("".join(map(str, sorted(pair))) for pair in apart)))
+
+        self.wires.cut = cut_and_told  # type: ignore[method-assign]
+        cluster: Any = self
+        stage = Stage(cluster, random.Random(1), [], 0.0, lambda _: None)
+        await act(stage)
+        return stage
+
     async def see_led(self, group: int, plan: int, within_s: float) -> None:
         self.happened.append(f"{group} is led")
 
@@ -122,3 +141,13 @@ def test_the_receiver_ends_while_it_hears_late_and_is_back_before_the_end(monkey
         assert course == [
             *alone[:3], other, *alone[3:6], other.replace("kill", "start"), "end",
         ]  # fmt: skip
+
+
+def test_the_sender_is_left_alone_with_the_receiver_and_the_move_must_end(monkeypatch):
+    """Node 1 leads what moves to node 4: both hear each other, and nobody else, until all is mended."""
+    world = World()
+    stage = asyncio.run(world.cut_off(placing.isolate_sender, monkeypatch))
+
+    assert world.happened == ["move 2", "12 13 24 34", "end"]
+    assert stage.proofs == ["nodes [1, 4] were alone in plan 7: done"]
+    assert not any(wire.is_cut for wire in world.wires)
