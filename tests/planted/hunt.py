@@ -144,8 +144,9 @@ INVISIBLE = {
 """Not hunted: why nobody outside can see them, in nodes as the harness runs them."""
 
 RARE = {
-    "d6": "what is rolled back is applied again within milliseconds, and until then reads wait for what their"
-    " session has seen, or the leader has last told",
+    "d6": "a leader must have a newer snapshot than a follower has confirmed when their connection is made"
+    " anew; what is rolled back then is applied again within milliseconds, and until then reads wait for what"
+    " their session has seen, or the leader has last told",
     "nonce-reused": "who goes on after a stop reads what peers had answered before it reads new questions,"
     " and who is cut off steps down before another leads: an old answer meets no new round",
     "read-joins-running-round": "a leader has applied what it answers with, and followers hear of a commit"
