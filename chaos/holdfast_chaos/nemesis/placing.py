@@ -25,6 +25,7 @@ TAKEN_BACK_S: Final = (0.0, 0.0, 0.1, 2.0)
 MOMENTS: Final = (PREPARE, SEAL, RETIRE)
 """Of a move, one after the other: it copies; it ends what is moved; the new one serves, and what was moved is
 still there."""
+MOMENT_WITHIN_S: Final = 15.0
 AFTER_S: Final = 0.05
 LATE_S: Final = (0.0, 0.3)
 ASKED_S: Final = 0.2
@@ -79,6 +80,8 @@ async def kill_receiver(stage: Stage) -> None:
     while stage.goes_on:
         placement = await admin.placement_group()
         conducting = stage.cluster.number_of((await admin.leaders()).get(placement.group, 0))
+        # Asked of whoever knows: an answer on its way through others would come too late.
+        knowing = admin.only(conducting) if conducting else admin
         try:
             move = await _move(stage, stage.chance.choice([placement, *await admin.shards()]))
         except Refused:
@@ -91,8 +94,7 @@ async def kill_receiver(stage: Stage) -> None:
         async with brought_back(other):
             async with brought_back([receiver]):
                 with _hears_late(stage, receiver.number):
-                    # Asked of whoever knows: an answer on its way through others would come too late.
-                    if await admin.only(conducting).comes_to(move.plan, since, PLAN_WITHIN_S):
+                    if await knowing.comes_to(move.plan, since, MOMENT_WITHIN_S):
                         await asyncio.sleep(stage.chance.uniform(0, stage.chance.choice((0.0, AFTER_S))))
                         killed(stage, [receiver, *other])
                 if not receiver.is_running:
