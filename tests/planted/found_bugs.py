@@ -53,11 +53,19 @@ FOUND_BUGS = (
     ),
     Bug(
         "sealed-for-nobody",
-        "A group is sealed for nodes that it has not come to, in a majority of the target's.",
+        "A group is sealed for nodes that it has not come to, in a majority of the target's, and who has the"
+        " state before it asks for copies only until it was led.",
         "protocols.md 7",
+        # Two edits: by the second rule alone those nodes get it all the same.
         "The placement group moves to a node that its last move has still to reach: it is sealed, the next"
         " one cannot be born, and nobody is left who asks for copies.",
         (
+            Edit(
+                "holdfast_node.node_core",
+                "self.hosting.replicas.get(replica.entry.group) is not replica,\n",
+                "self.hosting.replicas.get(replica.entry.group) is not replica"
+                " or self.epoch > replica.state.epoch,\n",
+            ),
             Edit(
                 "holdfast_node.placement.reshape",
                 "    if 2 * (len(target.replicas) - len(without)) > len(target.replicas):\n",
