@@ -85,8 +85,7 @@ RESHAPES_LATE = Mix(
 SENDERS = Mix("append", "isolate-sender", (*SPARE, *QUICK, *DEEP))
 RESHAPES_POINTS = Mix("append", "reshape,failpoint,slow-disks", (*SPARE, *TWO, *QUICK))
 """A node ends between a target's birth there and its first snapshot."""
-PLANS_TAKEN_BACK = Mix("register", "take-back,delay", (*TWO, *QUICK))
-"""Without a node to spare plans are splits and merges, which are sealed as soon as they are asked for."""
+PLANS_TAKEN_BACK = Mix("register", "take-back,delay", (*SPARE, *TWO, *QUICK))
 PLANS_LATE = Mix("register", "late-orders", QUICK)
 """An order of a placement leader lies on its way until the next one has taken the plan back."""
 MOVES = Mix("register", "move-placement,crash-loop,pause-follower,kill-one", (*SPARE, *THREE, *QUICK))

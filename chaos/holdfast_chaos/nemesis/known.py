@@ -84,8 +84,8 @@ MOVES_SHARDS: Final = frozenset(
 """After these a key's group may be another."""
 REPLICAS: Final = 3
 """Of every shard."""
-NEEDS_A_SPARE: Final = frozenset({"drain", "move-placement", "kill-receiver", "isolate-sender"})
-"""These want more nodes than a shard has replicas."""
+NEEDS_A_SPARE: Final = frozenset({"drain", "take-back", "move-placement", "kill-receiver", "isolate-sender"})
+"""These want more nodes than a shard has replicas: a split is done before it can be taken back."""
 FILLS_HISTORY: Final = frozenset({"compaction", "disk-full", "failpoint", "bit-flip-snapshot"})
 """These write MiBs, so that a shard no longer has all that watches are judged by."""
 FORGETS: Final = frozenset({"power-loss", "freeze"})
