@@ -145,6 +145,7 @@ class PlacementAdmin:
         if conductor is None or not conductor.leads:
             return None
         try:
+            # A round that is under way outlasts its reads' deadlines.
             async with asyncio.timeout(CONFIRMED_WITHIN_S):
                 told = await _told(partial(conductor.replica.barrier, CONFIRMED_WITHIN_S))
         except TimeoutError:

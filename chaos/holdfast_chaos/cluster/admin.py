@@ -65,11 +65,18 @@ class Ending(NamedTuple):
 
 
 class Admin:
-    """See the module docstring. addresses: of the nodes to ask, by number, those that run."""
+    """See the module docstring. addresses: of the nodes to ask, by number, those that run.
 
-    def __init__(self, addresses: Callable[[], dict[int, str]]) -> None:
+    channels: to share with another one, which closes them.
+    """
+
+    def __init__(
+        self,
+        addresses: Callable[[], dict[int, str]],
+        channels: dict[str, grpc.aio.Channel] | None = None,
+    ) -> None:
         self._addresses = addresses
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels = {} if channels is None else channels
 
     def _stub(self, address: str) -> Any:
         channel = self._channels.get(address)
@@ -91,9 +98,9 @@ class Admin:
 
     def only(self, number: int) -> Admin:
         """The same, asked of one node alone."""
-        admin = Admin(lambda: {n: address for n, address in self._addresses().items() if n == number})
-        admin._channels = self._channels
-        return admin
+        return Admin(
+            lambda: {n: address for n, address in self._addresses().items() if n == number}, self._channels
+        )
 
     async def patiently(self, verb: str, request: Any, within_s: float = 30.0) -> Any:
         """The answer, once the cluster can give it: a leader may be missing for a while."""
@@ -109,32 +116,22 @@ class Admin:
 
     async def replicas(self, number: int, timeout_s: float = TIMEOUT_S) -> tuple[Replica, ...]:
         """The replicas on a node, of shards and of the placement group; none: it does not answer."""
-        address = self._addresses().get(number)
-        if address is None:
-            return ()
         try:
-            answer = await self._stub(address).ListReplicas(pb.ListReplicasRequest(), timeout=timeout_s)
-        except grpc.aio.AioRpcError:
+            answer = await self.only(number).ask("ListReplicas", pb.ListReplicasRequest(), timeout_s)
+        except Refused:
             return ()
         of_shards = (_replica(answer.node, said) for said in answer.replicas)
         of_placement = (_replica(answer.node, said) for said in answer.placement)
         return (*of_shards, *(replica._replace(is_placement=True) for replica in of_placement))
 
-    def _stub_of(self, number: int) -> Any:
-        """Of one node. Raises TimeoutError: it does not run."""
-        address = self._addresses().get(number)
-        if address is None:
-            raise TimeoutError(f"node {number} does not run")
-        return self._stub(address)
-
     async def label(self, number: int, node: int, name: str, value: str, within_s: float) -> None:
         """Sets a label of a node, by one try at one node. Raises Refused."""
         request = pb.SetNodeRequest(node=node, set_labels={name: value})
-        await self._stub_of(number).SetNode(request, timeout=within_s)
+        await self.only(number).ask("SetNode", request, within_s)
 
     async def labels(self, number: int, node: int, within_s: float) -> dict[str, str] | None:
         """A node's labels, by one try at one node; None: it could not ask who knows. Raises Refused."""
-        answer = await self._stub_of(number).ListNodes(pb.ListNodesRequest(), timeout=within_s)
+        answer = await self.only(number).ask("ListNodes", pb.ListNodesRequest(), within_s)
         return next((dict(n.labels) for n in answer.nodes if n.id == node and n.incarnation), None)
 
     async def all_replicas(self, timeout_s: float = TIMEOUT_S) -> tuple[Replica, ...]:
@@ -166,7 +163,7 @@ class Admin:
         to_node: an id; 0: to whoever has caught up most.
         """
         request = pb.TransferLeaderRequest(group=group, to_node=to_node, timeout_ms=1000)
-        return int((await self._stub_of(number).TransferLeader(request, timeout=TIMEOUT_S)).leader)
+        return int((await self.only(number).ask("TransferLeader", request)).leader)
 
     async def pause_planner(self) -> None:
         """Only what is asked for happens."""
@@ -182,9 +179,13 @@ class Admin:
 
     async def groups_on(self, node: int) -> list[int]:
         """The groups that have a replica on a node by the map, the placement group among them."""
-        answer = await self.patiently("GetMap", pb.GetMapRequest())
-        groups = (answer.placement, *answer.map.shards)
+        groups = await self._groups()
         return [group.group for group in groups if node in {replica.node for replica in group.replicas}]
+
+    async def _groups(self) -> tuple[Any, ...]:
+        """All that the map names, the placement group too."""
+        answer = await self.patiently("GetMap", pb.GetMapRequest())
+        return (answer.placement, *answer.map.shards)
 
     async def drain(self, node: int, *, is_draining: bool) -> None:
         """Says that a node is to be emptied, or no more."""
@@ -262,8 +263,7 @@ class Admin:
 
     async def leftovers(self) -> list[str]:
         """Replicas of groups that the map does not name."""
-        answer = await self.patiently("GetMap", pb.GetMapRequest())
-        known = {group.group for group in (answer.placement, *answer.map.shards)}
+        known = {group.group for group in await self._groups()}
         replicas = await self.all_replicas()
         return [f"node {r.node} still has group {r.group}" for r in replicas if r.group not in known]
 

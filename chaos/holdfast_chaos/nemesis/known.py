@@ -14,6 +14,7 @@ from holdfast_chaos.nemesis import (
     freezing,
     killing,
     late,
+    moving,
     partitions,
     pausing,
     placing,
@@ -62,8 +63,8 @@ NEMESES: Final[Mapping[str, Nemesis]] = {
     "reshape": placing.reshape,
     "take-back": placing.take_back,
     "move-placement": placing.move_placement,
-    "kill-receiver": placing.kill_receiver,
-    "isolate-sender": placing.isolate_sender,
+    "kill-receiver": moving.kill_receiver,
+    "isolate-sender": moving.isolate_sender,
     "drain": placing.drain,
     "client-crash": clients.crash,
 }
@@ -85,7 +86,7 @@ MOVES_SHARDS: Final = frozenset(
 REPLICAS: Final = 3
 """Of every shard."""
 NEEDS_A_SPARE: Final = frozenset({"drain", "take-back", "move-placement", "kill-receiver", "isolate-sender"})
-"""These want more nodes than a shard has replicas: a split is done before it can be taken back."""
+"""These want more nodes than a shard has replicas: a split is mostly done before it can be taken back."""
 FILLS_HISTORY: Final = frozenset({"compaction", "disk-full", "failpoint", "bit-flip-snapshot"})
 """These write MiBs, so that a shard no longer has all that watches are judged by."""
 FORGETS: Final = frozenset({"power-loss", "freeze"})

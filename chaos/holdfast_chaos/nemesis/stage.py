@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from holdfast_chaos.cluster.cluster import Cluster
 
 IN_VAIN_S: Final = 30.0
+"""So long after its time a fault that has come to nothing goes on: its run would say nothing otherwise."""
 
 
 class ServedDamageError(Exception):

@@ -74,14 +74,12 @@ class Labeller:
         number = self._somebody()
         if number is None:
             return False
-        try:
+        found = None
+        with suppress(*Refused):
             found = await self._cluster.admin.labels(number, self._node, WITHIN_S)
-        except Refused:
-            return False
-        if found is None:
-            return False
-        self._recorder.note(FOUND, {"found": found})
-        return True
+        if found is not None:
+            self._recorder.note(FOUND, {"found": found})
+        return found is not None
 
     def _somebody(self) -> int | None:
         """A node that may answer."""

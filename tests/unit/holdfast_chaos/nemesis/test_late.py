@@ -63,7 +63,7 @@ class World:
     async def split(self, group: int) -> int:
         self._note(f"split {group}")
         if not self._grants:
-            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, (), ())  # type: ignore[arg-type]
+            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
         return 7
 
     async def comes_to(self, plan: int, phases: list[int], within_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""Moves whose receiver ends: what happens in which order."""
+"""Moves during which somebody goes: what happens in which order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from holdfast_chaos.cluster.admin import Ending
 from holdfast_chaos.cluster.wires import Wires
-from holdfast_chaos.nemesis import placing
+from holdfast_chaos.nemesis import moving, placing
 from holdfast_chaos.nemesis.stage import Stage
 
 GROUP, NEXT = 2, 9
@@ -83,8 +83,8 @@ class World:
 
     async def cut_off(self, act: Any, monkeypatch: pytest.MonkeyPatch) -> Stage:
         """A fault of one move, in which something is being said all the time."""
-        monkeypatch.setattr(placing, "ASKED_S", 0.0)
-        monkeypatch.setattr(placing, "ALONE_S", (0.0, 0.0))
+        monkeypatch.setattr(moving, "ASKED_S", 0.0)
+        monkeypatch.setattr(moving, "ALONE_S", (0.0, 0.0))
         cut = self.wires.cut
 
         def cut_and_told(pairs: set[tuple[int, int]]) -> None:
@@ -94,7 +94,7 @@ class World:
             apart = {frozenset(pair) for pair in pairs}
             self.happened.append(" ".join(sorted("".join(map(str, sorted(pair))) for pair in apart)))
 
-        self.wires.cut = cut_and_told  # type: ignore[method-assign]
+        monkeypatch.setattr(self.wires, "cut", cut_and_told)
         cluster: Any = self
         stage = Stage(cluster, random.Random(1), [], 0.0, lambda _: None)
         await act(stage)
@@ -111,13 +111,13 @@ class World:
 def happened(monkeypatch: pytest.MonkeyPatch, seed: int) -> list[str]:
     """What a fault of one move does."""
     world = World()
-    monkeypatch.setattr(placing, "DOWN_S", (0.001, 0.001))
-    monkeypatch.setattr(placing, "AFTER_S", 0.0)
+    monkeypatch.setattr(moving, "DOWN_S", (0.001, 0.001))
+    monkeypatch.setattr(moving, "AFTER_S", 0.0)
     monkeypatch.setattr(placing, "PAUSE_S", 0.002)
 
     async def run() -> None:
         cluster: Any = world
-        await placing.kill_receiver(Stage(cluster, random.Random(seed), [], 0.0, lambda _: None))
+        await moving.kill_receiver(Stage(cluster, random.Random(seed), [], 0.0, lambda _: None))
 
     asyncio.run(run())
     assert not any(wire.delay_s for wire in world.wires)
@@ -146,7 +146,7 @@ def test_the_receiver_ends_while_it_hears_late_and_is_back_before_the_end(monkey
 def test_the_sender_is_left_alone_with_the_receiver_and_the_move_must_end(monkeypatch):
     """Node 1 leads what moves to node 4: both hear each other, and nobody else, until all is mended."""
     world = World()
-    stage = asyncio.run(world.cut_off(placing.isolate_sender, monkeypatch))
+    stage = asyncio.run(world.cut_off(moving.isolate_sender, monkeypatch))
 
     assert world.happened == ["move 2", "12 13 24 34", "end"]
     assert stage.proofs == ["nodes [1, 4] were alone in plan 7: done"]
