@@ -7,12 +7,18 @@ The WAL thread is its own rather than an executor's, which takes longer to hand 
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import threading
 from collections.abc import Callable
+from typing import Final
 
 Job = Callable[[], object]
 Done = Callable[[BaseException | None], None]
+
+TIMER_STEP_S: Final = 0.001
+"""uvloop's timers count whole milliseconds, to the nearest; less than a half is the loop's next pass, so that
+waiting for what is due then would be turn after turn until it is."""
 
 
 class _Worker:
@@ -57,7 +63,7 @@ class AsyncioRunner:
         self._loop.call_soon(act)
 
     def later(self, delay: float, act: Callable[[], None]) -> Callable[[], None]:
-        return self._loop.call_later(delay, act).cancel
+        return self._loop.call_later(math.ceil(delay / TIMER_STEP_S) * TIMER_STEP_S, act).cancel
 
     def on_wal_thread(self, job: Job, done: Done) -> None:
         self._wal.submit(job, done)
