@@ -46,17 +46,25 @@ def test_a_wait_is_no_busy_loop(loop: asyncio.AbstractEventLoop, wait_us: int) -
 
 
 def test_what_is_due_runs_in_the_next_pass(loop: asyncio.AbstractEventLoop) -> None:
-    """No delay is none: it comes before what a timer of any length brings."""
+    """No delay is none, not the shortest wait. Counted in passes of the loop, not in time."""
     runner = AsyncioRunner(loop)
     order: list[str] = []
 
-    def timer() -> None:
-        order.append("timer")
+    def this_pass() -> None:
+        runner.later(0.0, lambda: order.append("due"))
+        loop.call_soon(next_pass)
+
+    def next_pass() -> None:
+        loop.call_soon(the_one_after)
+
+    def the_one_after() -> None:
+        order.append("the pass after the next")
         loop.stop()
 
-    runner.later(0.0002, timer)
-    runner.later(0.0, lambda: order.append("due"))
-    loop.run_forever()
-    runner.close()
+    try:
+        loop.call_soon(this_pass)
+        loop.run_forever()
+    finally:
+        runner.close()
 
-    assert order == ["due", "timer"]
+    assert order == ["due", "the pass after the next"]
