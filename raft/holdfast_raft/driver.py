@@ -299,7 +299,7 @@ class Driver:
 
     # ---- Receiver: what the transport tells ----------------------------------------------------------
 
-    def received(self, peer: int, message: NodeMessage, size_bytes: int) -> None:  # noqa: ARG002
+    def received(self, peer: int, message: NodeMessage) -> None:
         self._inbox.append((peer, message))
         if not self._turn_soon:
             self.wake_soon()

@@ -115,7 +115,7 @@ class Link:
         hello: Hello,
         control: tuple[PeerStream, int],
         bulk: tuple[PeerStream, int],
-        deliver: Callable[[int, NodeMessage, int], None],
+        deliver: Callable[[int, NodeMessage], None],
     ) -> None:
         """control, bulk: streams whose hellos were read, and the most bytes that may wait on them."""
         self.hello = hello
@@ -183,10 +183,10 @@ class Link:
         if goodbye is not None:
             self._end(Ending(f"node {self.peer}: {goodbye.why}", goodbye.closing, goodbye.lasting))
             return
-        for message, size in decode(envelope):
+        for message in decode(envelope):
             if not self.is_open:
                 return
-            self._deliver(self.peer, message, size)
+            self._deliver(self.peer, message)
 
 
 NewLink = Callable[[Hello, PeerStream, PeerStream], Link]

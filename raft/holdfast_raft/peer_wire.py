@@ -186,8 +186,8 @@ _WRITERS: dict[type, Callable[[pb.Message, Any], None]] = {
 # --- bytes to messages ------------------------------------------------------------------------------
 
 
-def decode(data: bytes) -> list[tuple[NodeMessage, int]]:
-    """The messages of an envelope in order, each with its encoded size.
+def decode(data: bytes) -> list[NodeMessage]:
+    """The messages of an envelope in order.
 
     Raises:
         WireError: not an envelope, or one with a hello or with a message of an unknown kind in it.
@@ -198,17 +198,16 @@ def decode(data: bytes) -> list[tuple[NodeMessage, int]]:
         raise WireError(f"not an envelope: {error}") from None
     if envelope.HasField("hello"):
         raise WireError("a second hello")
-    decoded: list[tuple[NodeMessage, int]] = []
+    decoded: list[NodeMessage] = []
     for wire in envelope.messages:
         kind = wire.WhichOneof("kind")
         if kind is None:
             raise WireError("a message of a kind this version does not know")
         read = _GROUP_READERS.get(kind)
         if read is not None:
-            message: NodeMessage = m.Addressed(wire.group, wire.term, read(getattr(wire, kind)))
+            decoded.append(m.Addressed(wire.group, wire.term, read(getattr(wire, kind))))
         else:
-            message = _NODE_READERS[kind](getattr(wire, kind))
-        decoded.append((message, wire.ByteSize()))
+            decoded.append(_NODE_READERS[kind](getattr(wire, kind)))
     return decoded
 
 

@@ -249,7 +249,7 @@ class SimNetwork:
                 self.delivered += len(batch)
                 receiver = connection.ends[target].receiver
                 for one in batch:
-                    receiver.received(source, one, 100)
+                    receiver.received(source, one)
 
         self.world.at(lane.arrival, arrive, target)
 

@@ -276,9 +276,9 @@ class TcpTransport:
         link.ended.add_done_callback(lambda ended: self._end(link, ended.result().why))
         return link
 
-    def _deliver(self, peer: int, message: NodeMessage, size: int) -> None:
+    def _deliver(self, peer: int, message: NodeMessage) -> None:
         try:
-            self._receiver.received(peer, message, size)
+            self._receiver.received(peer, message)
         except Exception:
             # The receiver's mistake, not the connection's: the stream goes on.
             log.exception("peer.receiver_failed in received, node=%d", peer)
@@ -293,7 +293,5 @@ class _Nobody:
     def disconnected(self, peer: int, closed_by_peer: bool) -> None:
         raise AssertionError(f"node {peer} disconnected ({closed_by_peer=}) before a receiver was attached")
 
-    def received(self, peer: int, message: NodeMessage, size_bytes: int) -> None:
-        raise AssertionError(
-            f"{size_bytes} bytes from node {peer} before a receiver was attached: {message!r}"
-        )
+    def received(self, peer: int, message: NodeMessage) -> None:
+        raise AssertionError(f"node {peer} spoke before a receiver was attached: {message!r}")

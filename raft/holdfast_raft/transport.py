@@ -29,7 +29,7 @@ class Receiver(Protocol):
         """The connection is over. closed_by_peer: its process closed it (it died, or shut down)."""
         ...
 
-    def received(self, peer: int, message: NodeMessage, size_bytes: int) -> None:
+    def received(self, peer: int, message: NodeMessage) -> None:
         """Queues a message for the next turn; must not act on it at once."""
         ...
 

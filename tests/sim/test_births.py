@@ -127,7 +127,7 @@ def test_what_was_copied_is_never_given_on_as_the_targets_own() -> None:
 
     cluster.network.observe = observe
     term = serving.group(TARGET).journal.term_at(below) or 0
-    serving.driver.received(3, Addressed(TARGET, 0, CopyPull(31, below, term, 0, 0, 1000)), 10)
+    serving.driver.received(3, Addressed(TARGET, 0, CopyPull(31, below, term, 0, 0, 1000)))
     cluster.world.run_for(0.2)
     assert [type(each) for each in given if each.copy == 31] == [CopyChunk]
 

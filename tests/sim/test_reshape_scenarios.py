@@ -254,11 +254,9 @@ class Mute:
     def end(self) -> None:
         self._group = 0
 
-    def _receive(
-        self, receive: Callable[..., None], peer: int, message: NodeMessage, size_bytes: int
-    ) -> None:
+    def _receive(self, receive: Callable[..., None], peer: int, message: NodeMessage) -> None:
         if not (isinstance(message, Addressed) and message.group == self._group):
-            receive(peer, message, size_bytes)
+            receive(peer, message)
 
     def _obey(self, obey: Callable[[Order], None], order: Order) -> None:
         if not (isinstance(order, SealOrder) and order.group == self._group):

@@ -48,8 +48,8 @@ class Recorder:
     def disconnected(self, peer: int, closed_by_peer: bool) -> None:
         self._note("disconnected", peer, closed_by_peer)
 
-    def received(self, peer: int, message, size_bytes: int) -> None:
-        self._note("received", peer, message, size_bytes)
+    def received(self, peer: int, message) -> None:
+        self._note("received", peer, message)
         self.on_received(peer, message)
 
     def count(self, what: str) -> int:

@@ -101,7 +101,7 @@ def test_a_member_that_says_it_is_here_over_and_over_makes_no_storm() -> None:
     driver = cluster.nodes[1].driver
     assert driver is not None
     for _ in range(50):
-        driver.received(3, Addressed(GROUP, 3, Here()), 10)
+        driver.received(3, Addressed(GROUP, 3, Here()))
     cluster.world.run_for(0.01)
 
     assert [target for _, target, _ in asked] == [2, 3]

@@ -43,7 +43,7 @@ class Asking:
     def ask(self, pull: CopyPull, within: float = 1.0, group: int = 2) -> GroupMessage:
         """The answer."""
         self.answers.clear()
-        self.node.driver.received(2, Addressed(group, 0, pull), 10)
+        self.node.driver.received(2, Addressed(group, 0, pull))
         assert self.cluster.world.run_until(lambda: bool(self.answers), within), "no answer came"
         return self.answers[0]
 
@@ -188,7 +188,7 @@ def test_a_full_lane_makes_answers_wait() -> None:
     transport = asking.node.transport
     queued = transport.queued_bytes
     transport.queued_bytes = lambda peer: 1 << 30  # type: ignore[method-assign]
-    asking.node.driver.received(2, Addressed(2, 0, asking.after(5)), 10)
+    asking.node.driver.received(2, Addressed(2, 0, asking.after(5)))
     asking.cluster.world.run_for(0.5)
     assert asking.answers == []
     transport.queued_bytes = queued  # type: ignore[method-assign]

@@ -166,7 +166,7 @@ def test_the_clock_of_a_peer_that_is_not_connected_is_not_told() -> None:
     """What it said last may be hours old, and a majority of clocks is one of those that can be heard."""
     node = Node()
     for peer in (2, 3):
-        node.driver.received(peer, Heartbeats(1, 0, 1_700_000_000_500, ()), 10)
+        node.driver.received(peer, Heartbeats(1, 0, 1_700_000_000_500, ()))
     node.loop.step()
 
     assert node.driver.peer_walls_ms() == {2: 1_700_000_000_500}

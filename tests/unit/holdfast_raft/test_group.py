@@ -315,7 +315,7 @@ def test_no_message_creates_a_replica() -> None:
     node = cluster.nodes[1 if leader.number != 1 else 2]
     assert node.driver is not None
 
-    node.driver.received(leader.number, Addressed(77, 1, Append(1, 0, 1, ((1, b"\0x"),))), 10)
+    node.driver.received(leader.number, Addressed(77, 1, Append(1, 0, 1, ((1, b"\0x"),))))
     cluster.world.run_for(0.1)
 
     assert list(node.driver.groups) == [2]

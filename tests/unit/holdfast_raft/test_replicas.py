@@ -224,7 +224,7 @@ def test_who_speaks_to_a_retired_group_is_told_now_and_then_that_it_is_gone(rest
     said = cluster.watch(Gone)
     for _ in range(350):
         for peer in (2, 3):
-            node.driver.received(peer, Addressed(GROUP, 9, Here()), 10)
+            node.driver.received(peer, Addressed(GROUP, 9, Here()))
         cluster.world.run_for(0.01)
 
     assert sorted((source, target) for source, target, _ in said) == [(1, 2)] * 4 + [(1, 3)] * 4
@@ -239,7 +239,7 @@ def test_two_retired_replicas_do_not_tell_each_other_for_ever() -> None:
     cluster.world.run_for(0.1)
     cluster.nodes[2].kill()
     said = cluster.watch(Gone)
-    cluster.nodes[1].driver.received(3, Addressed(GROUP, 0, Gone()), 10)
+    cluster.nodes[1].driver.received(3, Addressed(GROUP, 0, Gone()))
     cluster.world.run_for(5.0)
 
     assert said == []
@@ -269,7 +269,7 @@ def test_a_tombstone_is_told_of_only_once_it_is_durable() -> None:
     node.seconds["wal"] = (0.05, 0.05)
     said = cluster.watch(Gone)
     node.driver.retire_group(GROUP)
-    node.driver.received(2, Addressed(GROUP, 9, Here()), 10)
+    node.driver.received(2, Addressed(GROUP, 9, Here()))
     cluster.world.run_for(0.04)
     assert said == []
 

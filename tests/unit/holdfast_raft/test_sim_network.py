@@ -32,7 +32,7 @@ class End:
         self.told.append(("closed" if closed_by_peer else "broken", peer))
         self.times.append(self.world.now)
 
-    def received(self, peer: int, message: NodeMessage, size_bytes: int) -> None:
+    def received(self, peer: int, message: NodeMessage) -> None:
         assert isinstance(message, Addressed)
         self.told.append((peer, message.term))
         self.times.append(self.world.now)
