@@ -98,8 +98,9 @@ class Client:
             timeout_s: absent: the client's.
         """
         raw = key if type(key) is bytes and 0 < len(key) <= KEY_BYTES_MAX else key_bytes(key)
-        if level is None and bound_ms is None:
-            level, kind = self.level, self._gets[self.level]
+        if bound_ms is None and not or_linearizable and (level is None or level in self._gets):
+            level = self.level if level is None else level
+            kind = self._gets[level]
         else:
             level, bound = self._level(level, bound_ms, or_linearizable)
             kind = wire.get(level, bound, or_linearizable)

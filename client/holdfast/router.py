@@ -10,14 +10,16 @@ Sends nothing and reads no clock: `now` is the caller's monotonic time in second
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from typing import Any, Final
 
 from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard, ShardMap
 
-READS_IN_A_ROW: Final = 128
-"""A session's, by one replica before the next one's turn: reads of one loop turn travel in few frames."""
+READER_TURN_S: Final = 0.05
+"""So long, about, one replica serves a client's reads that any may serve: what is read together travels
+together, and finds a replica that is awake."""
 SUSPECT_S_MIN: Final = 0.1
 SUSPECT_S_MAX: Final = 2.0
 """Also at once of a node that gave no sign of life: others name it as the leader until they elect anew."""
@@ -38,6 +40,8 @@ class Router:
         self._readers: dict[int, tuple[int, ...]] = {}  # group -> ready replicas, cached
         self._young_until: dict[int, float] = {}  # group -> until it counts as just born
         self._turn = turn
+        self._random = random.Random(turn)
+        self._turn_ends = float("-inf")  # monotonic seconds
 
     # ---- the map ----
 
@@ -125,24 +129,31 @@ class Router:
 
     # ---- readers ----
 
-    def reader_of(self, shard: Shard, now: float, tried: int = 0, in_a_row: int = 1) -> int:
-        """The replica for what any replica may serve, each in its turn.
+    def reader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
+        """The replica for a read that any replica may serve: one for a while, then the next.
 
         Args:
             shard: whose replica.
             now: monotonic seconds.
             tried: bit set of nodes asked before.
-            in_a_row: how often it is asked for before the next one's turn.
         """
         readers = self._readers.get(shard.group)
         if readers is None:
             ready = [r.node for r in shard.replicas if r.node in self.ready]
             readers = tuple([node for node in ready if node not in self._silent] or ready)
             self._readers[shard.group] = readers
-        if readers and not tried:
+        if not readers or tried:
+            return self._next(shard, now, tried)
+        if now >= self._turn_ends:
             self._turn += 1
-            return readers[self._turn // in_a_row % len(readers)]
-        return self._next(shard, now, tried)
+            # Of no fixed length: clients that ask the same replica now part again.
+            self._turn_ends = now + READER_TURN_S * self._random.uniform(0.5, 1.5)
+        return readers[self._turn % len(readers)]
+
+    def next_reader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
+        """The same for what stays where it is, as a watch does: another one each time."""
+        self._turn_ends = now
+        return self.reader_of(shard, now, tried)
 
     def may_go_elsewhere(self, shard: Shard, node: int, tried: int) -> bool:
         """Whether a read that waits for a node can be asked of another one that answers."""

@@ -26,7 +26,7 @@ from holdfast.channels import Channels, describe
 from holdfast.clocks import GroupClocks
 from holdfast.errors import HoldfastError, Reason, error
 from holdfast.links import Links
-from holdfast.router import READS_IN_A_ROW, Router
+from holdfast.router import Router
 from holdfast.shardmap import Shard, ShardMap
 from holdfast.stream import SESSION, WRITE, AskedElsewhere, Call, NodeStream, connection_lost
 from holdfast.token import BadTokenError, Token
@@ -165,7 +165,7 @@ class Session:
             self._judge(call, unknown, retry.Failure(unknown.reason, unknown.outcome))
             return
         if call.level > LINEARIZABLE:
-            node = self.router.reader_of(shard, now, call.tried, READS_IN_A_ROW)
+            node = self.router.reader_of(shard, now, call.tried)
             if now >= self._dial_at:
                 self._dial_at = now + DIAL_S
                 self.links.dial(self.router.unconnected(self.router.map.shards, now))

@@ -1,12 +1,10 @@
 """The client over the wire, against peers that speak the real protocol."""
 
 import asyncio
-from collections import Counter
 
 import holdfast
 import pytest
 from holdfast import InvalidError, Level, Reason, RefusedError
-from holdfast.router import READS_IN_A_ROW
 
 from tests.unit.holdfast.scenarios import SCENARIOS
 from tests.unit.holdfast.scripted_node import ScriptedCluster
@@ -47,10 +45,24 @@ def test_reads_of_a_weaker_level_are_spread_over_the_replicas(level):
         async with ScriptedCluster(3) as cluster, holdfast.connect(cluster.endpoints) as client:
             while len(client._backend.router.ready) < 3:
                 await client.get("k", level=level)
-            found = [(await client.get("k", level=level)).served.node for _ in range(3 * READS_IN_A_ROW)]
-            return Counter(found)
+            found: set[int] = set()
+            while found != {1, 2, 3}:
+                found.add((await client.get("k", level=level)).served.node)
 
-    assert asyncio.run(run()) == dict.fromkeys((1, 2, 3), READS_IN_A_ROW)
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("level", [None, *Level])
+@pytest.mark.parametrize("wrong", [{"or_linearizable": True}, {"bound_ms": 0}])
+def test_a_bound_is_refused_where_it_means_nothing(level, wrong):
+    """What goes with BOUNDED only is not ignored at other levels, nor at the client's own."""
+
+    async def run():
+        async with ScriptedCluster(1) as cluster, holdfast.connect(cluster.endpoints) as client:
+            await client.get("k", level=level, **wrong)
+
+    with pytest.raises(holdfast.InvalidError, match="bound_ms"):
+        asyncio.run(run())
 
 
 def test_a_session_read_carries_what_the_session_has_seen():

@@ -1,9 +1,7 @@
 """Which node is asked."""
 
-import itertools
-
 from holdfast.keys import KeyRange
-from holdfast.router import SUSPECT_S_MAX, SUSPECT_S_MIN, YOUNG_S, Router
+from holdfast.router import READER_TURN_S, SUSPECT_S_MAX, SUSPECT_S_MIN, YOUNG_S, Router
 from holdfast.shardmap import Replica, Shard, ShardMap
 
 REPLICAS = tuple(Replica(n, f"n{n}:1") for n in (1, 2, 3))
@@ -69,21 +67,43 @@ def test_a_hint_at_a_node_that_just_failed_is_not_followed():
 
 
 def test_reads_are_spread_over_ready_replicas():
-    """Any replica's reads go round robin, only to nodes with a stream."""
+    """Each serves some time, only nodes with a stream do."""
     made = router(ready=(1, 3))
 
-    assert sorted(made.reader_of(shard(), 0.0) for _ in range(10)) == [1] * 5 + [3] * 5
+    assert sorted(made.reader_of(shard(), 2 * READER_TURN_S * n) for n in range(10)) == [1] * 5 + [3] * 5
 
 
-def test_a_replica_serves_some_reads_before_the_next_ones_turn():
-    """As many as asked for, so that reads made together travel together."""
+def test_a_replica_serves_for_a_while_before_the_next_ones_turn():
+    """So that reads made together travel together, however many they are."""
     made = router()
 
-    served = [made.reader_of(shard(), 0.0, in_a_row=4) for _ in range(16)]
+    served = [made.reader_of(shard(), READER_TURN_S * n / 1000) for n in range(4500)]
 
-    changes = [at for at in range(1, 16) if served[at] != served[at - 1]]
-    assert {b - a for a, b in itertools.pairwise(changes)} == {4}
+    changes = [at for at in range(1, 4500) if served[at] != served[at - 1]]
+    assert 2 <= len(changes) <= 8
     assert set(served) == {1, 2, 3}
+
+
+def test_each_watch_goes_to_another_replica():
+    """It stays there, so that nothing spreads watches later."""
+    made = router()
+
+    assert sorted(made.next_reader_of(shard(), 0.0) for _ in range(6)) == [1, 1, 2, 2, 3, 3]
+
+
+def test_clients_that_ask_one_replica_at_a_time_part_again():
+    """Turns of one length would keep them together for good."""
+    made = [Router(turn) for turn in range(30)]
+    for one in made:
+        one.learn_map(ShardMap(1, (shard(),)), 0.0)
+        for node in (1, 2, 3):
+            one.welcomed(node)
+    together = [one for one in made if one.reader_of(shard(), 0.0) == made[0].reader_of(shard(), 0.0)]
+    for turn in range(40):
+        later = {one.reader_of(shard(), READER_TURN_S * turn / 2) for one in together}
+
+    assert len(together) > 3
+    assert later == {1, 2, 3}
 
 
 def test_a_node_that_gave_no_sign_of_life_does_not_lead_on_anothers_word():
@@ -103,13 +123,13 @@ def test_a_node_that_gave_no_sign_of_life_does_not_lead_on_anothers_word():
 
 def test_clients_begin_with_different_replicas():
     """A device that reads twice a day spreads its reads, too: over all clients."""
-    begun = [Router(turn) for turn in (0, 64, 128)]
+    begun = [Router(turn) for turn in (0, 1, 2)]
     for made in begun:
         made.learn_map(ShardMap(1, (shard(),)), 0.0)
         for node in (1, 2, 3):
             made.welcomed(node)
 
-    assert {made.reader_of(shard(), 0.0, in_a_row=64) for made in begun} == {1, 2, 3}
+    assert {made.reader_of(shard(), 0.0) for made in begun} == {1, 2, 3}
 
 
 def test_a_read_that_failed_goes_to_an_untried_replica():

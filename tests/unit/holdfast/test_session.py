@@ -5,7 +5,6 @@ import asyncio
 import holdfast
 import pytest
 from holdfast import Level, Outcome, Reason, RefusedError, UnknownOutcomeError
-from holdfast.router import READS_IN_A_ROW
 from holdfast.token import TokenEntry
 
 from tests.unit.holdfast.scripted_node import STAMP_MS, Group, ScriptedCluster, refusal
@@ -407,13 +406,15 @@ def test_a_lagging_replica_is_left_for_another():
             lagging = cluster.nodes[1]
             lagging.script = lambda _: refusal(Reason.LAGGING, applied_index=1)
             lagging.frames.clear()
-            reads = (client.get("k", level=Level.SESSION) for _ in range(2 * READS_IN_A_ROW))
-            found = await asyncio.gather(*reads)
-            return {reading.served.node for reading in found}, [op.sequence for op in lagging.operations]
+            served_by = set()
+            while not lagging.operations:  # its turn comes
+                reads = (client.get("k", level=Level.SESSION) for _ in range(10))
+                served_by |= {reading.served.node for reading in await asyncio.gather(*reads)}
+            return served_by, [op.sequence for op in lagging.operations]
 
     served_by, asked = asyncio.run(run())
     assert served_by == {1}
-    assert len(asked) == len(set(asked)) == READS_IN_A_ROW
+    assert len(asked) == len(set(asked))
 
 
 def test_a_goodbye_moves_what_follows_elsewhere():
