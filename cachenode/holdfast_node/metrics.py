@@ -122,7 +122,7 @@ METRICS: tuple[Described, ...] = (
         "holdfast_loop_stall_seconds",
         "histogram",
         (),
-        "How late the node's loop ran, where above 10 ms.",
+        "How late the node's loop came to its heartbeats, where above 10 ms.",
     ),
 )
 

@@ -65,8 +65,6 @@ log = logging.getLogger(__name__)
 # What a node that closes waits for followers to take over, and for calls under way.
 HAND_OVER_S = 1.0
 GRACE_S = 0.5
-STALL_LOOK_S = 0.05
-STALL_MIN_S = 0.01
 # sysexits EX_IOERR: what a service manager sees when the disk failed.
 EXIT_DISK_FAILED = 74
 
@@ -220,6 +218,7 @@ class Server:
             ),
         )
         self._driver.on_sync = self._traffic.wal_sync_seconds.add
+        self._driver.on_stall = self._traffic.loop_stall_seconds.add
         stack.callback(self._driver.close)
         self._figures = LoadFigures(self._clock.monotonic)
         self._budget = WatchBudget()
@@ -345,7 +344,7 @@ class Server:
         await self._open_peer_port()
         await self._open_http()
         self._health = health.HealthReporter(health_servicer, self._node.health, _STATUSES)
-        for work in (self._health.run(), self._watch_loop(), allocator.give_back()):
+        for work in (self._health.run(), allocator.give_back()):
             stack.push_async_callback(_cancelled, self._loop.create_task(work))
         self._transport.start()
         self._core.start()
@@ -375,15 +374,6 @@ class Server:
     def _health_page(self, *, for_life: bool) -> Page:
         verdict = health.judge(self._node.health())
         return health.page(verdict, verdict.alive if for_life else verdict.ready)
-
-    async def _watch_loop(self) -> None:
-        """Counts how late the loop runs: what heartbeats and latencies suffer from."""
-        while True:
-            due = self._loop.time() + STALL_LOOK_S
-            await asyncio.sleep(STALL_LOOK_S)
-            late = self._loop.time() - due
-            if late > STALL_MIN_S:
-                self._traffic.loop_stall_seconds.add(late)
 
     # ---- the way down -----------------------------------------------------------------
 

@@ -51,13 +51,12 @@ from holdfast_raft.wal import Born, SyncJob, Wal
 
 logger = logging.getLogger(__name__)
 
-LATE_AFTER = 0.1
-"""Seconds behind its timer at which a turn counts as late."""
+LATE_AFTER = 0.1  # seconds behind its timer at which a turn counts as late
+STALL_AFTER = 0.01  # seconds behind its time at which a tick tells of a stall
 MARK_AFTER = 0.01
 """Seconds after its last sync at which an idle WAL writes a synced_to mark."""
 HOUSEKEEPING_EVERY = 1.0
-TOLD_BYTES_MAX = 4 * 1024 * 1024
-"""Of one `Driver.tell`."""
+TOLD_BYTES_MAX = 4 * 1024 * 1024  # of one `Driver.tell`
 
 
 class Runner(Protocol):
@@ -108,9 +107,10 @@ class Driver:
         self._copies = Copies(self, wal, self._replicas)
         self.barriers = BarrierRounds(rng.getrandbits(64), patience=self.timing.timeout_min)
         self.files = runner.on_file_thread
-        self.on_sync: Callable[[float], None] | None = None  # for metrics: seconds a sync took
+        self.on_sync: Callable[[float], None] = lambda _: None  # for metrics: seconds a sync took
+        self.on_stall: Callable[[float], None] = lambda _: None  # for metrics: seconds a tick was late
         self.on_leadership: Callable[[bool], None] = lambda _: None  # a replica leads, or no more; in a turn
-        self.on_told: Callable[[int, bytes], None] | None = None  # (node, data), within a turn
+        self.on_told: Callable[[int, bytes], None] = lambda _node, _data: None  # within a turn
         self._wal = wal
         self._transport = transport
         self.flush = transport.flush
@@ -136,6 +136,7 @@ class Driver:
         self._heartbeats = HeartbeatExchange(self.groups, clock, self._post)
         now = clock.monotonic()
         self._next_tick = now
+        self._stalled_at = float("inf")  # when the next tick is so late; infinite before the first
         self._next_housekeeping = now + HOUSEKEEPING_EVERY
         self._mark_at = float("inf")
         transport.attach(self)
@@ -245,8 +246,6 @@ class Driver:
         return sent
 
     def _take_told(self, peer: int, data: bytes) -> None:
-        if self.on_told is None:
-            return
         try:
             self.on_told(peer, data)
         except Exception:
@@ -334,6 +333,9 @@ class Driver:
     def turn(self) -> None:
         """One pass; see the module docstring."""
         now = self.clock.monotonic()
+        if now > self._stalled_at:
+            self._stalled_at = float("inf")  # once: this turn ticks, or puts the tick off
+            self.on_stall(now - self._next_tick)
         late = now - self._timer_at > LATE_AFTER
         if self._timer_at <= now:
             self._timer_at = float("inf")  # it has fired or is about to: the end of this turn sets the next
@@ -407,6 +409,7 @@ class Driver:
 
     def _tick(self, now: float) -> None:
         self._next_tick = now + self.timing.heartbeat
+        self._stalled_at = self._next_tick + STALL_AFTER
         for group in list(self.groups.values()):
             group.tick(now)
         self.barriers.tick(now, lambda: DeadlinePassed("the deadline passed before the read was confirmed"))
@@ -457,8 +460,7 @@ class Driver:
             return
         durable = self._wal.end_sync(job)
         now = self.clock.monotonic()
-        if self.on_sync is not None:
-            self.on_sync(now - began)
+        self.on_sync(now - began)
         self._mark_at = now + MARK_AFTER if self._wal.needs_mark else float("inf")
         self._in_turn = True  # what is marked from here on belongs to the turn below
         try:

@@ -18,10 +18,12 @@ from tests.sim.tape import Tape
 
 
 class Clock:
-    """Stands still."""
+    """Stands still until it is set."""
+
+    now = 1000.0
 
     def monotonic(self) -> float:
-        return 1000.0
+        return self.now
 
     def wall_ms(self) -> int:
         return 1_700_000_000_000
@@ -80,11 +82,11 @@ class Node:
     """One driver with one group, idle."""
 
     def __init__(self) -> None:
-        self.loop, self.wires, self.turns = Loop(), Wires(), 0
+        self.clock, self.loop, self.wires, self.turns = Clock(), Loop(), Wires(), 0
         disk = SimDisk(random.Random(1))
         self.driver = Driver(
             1,
-            clock=Clock(),
+            clock=self.clock,
             wal=Wal.open(disk),
             store=SnapshotStore(disk),
             transport=self.wires,
@@ -170,3 +172,32 @@ def test_the_clock_of_a_peer_that_is_not_connected_is_not_told() -> None:
     node.loop.step()
 
     assert node.driver.peer_walls_ms() == {2: 1_700_000_000_500}
+
+
+def test_a_tick_that_comes_late_is_told_once_with_how_late() -> None:
+    """What stops the loop stops its heartbeats, and shows in the metrics; how long opening took does not."""
+    node, told = Node(), []
+    node.driver.on_stall = told.append
+    heartbeat = node.driver.timing.heartbeat
+
+    for late in (0.0, 0.009, 0.03, 0.0, 0.25):
+        node.clock.now += heartbeat + late
+        node.driver.turn()
+        node.driver.turn()
+
+    assert told == pytest.approx([0.03, 0.25])
+
+
+def test_the_time_before_the_first_tick_is_no_stall() -> None:
+    """A node reads its snapshots before its loop turns."""
+    disk, clock, told = SimDisk(random.Random(1)), Clock(), []
+    driver = Driver(
+        1, clock=clock, wal=Wal.open(disk), store=SnapshotStore(disk), transport=Wires(), runner=Loop(),
+        rng=random.Random(2), fatal=lambda _: None,
+    )  # fmt: skip
+    driver.on_stall = told.append
+
+    clock.now += 7
+    driver.turn()
+
+    assert told == []
