@@ -122,7 +122,7 @@ METRICS: tuple[Described, ...] = (
         "holdfast_loop_stall_seconds",
         "histogram",
         (),
-        "How late the node's loop came to its heartbeats, where above 10 ms.",
+        "How late the node's loop came to its heartbeats, if above 10 ms: stalls, less up to one interval.",
     ),
 )
 

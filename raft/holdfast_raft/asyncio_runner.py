@@ -13,8 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-Job = Callable[[], object]
-Done = Callable[[BaseException | None], None]
+from holdfast_raft.runner import Done, Job
 
 TIMER_STEP_S: Final = 0.001
 """uvloop's timers count whole milliseconds, to the nearest; less than a half is the loop's next pass, so that
@@ -52,7 +51,7 @@ class _Worker:
 
 
 class AsyncioRunner:
-    """driver.Runner on the running loop."""
+    """Runner on the running loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -21,7 +21,6 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from holdfast_raft.clock import Clock
 from holdfast_raft.copies import Copies, CopyMessage
@@ -45,6 +44,7 @@ from holdfast_raft.outbox import Outbox
 from holdfast_raft.readindex import BarrierRounds
 from holdfast_raft.replicas import Replicas
 from holdfast_raft.replication import LogLimits
+from holdfast_raft.runner import Runner
 from holdfast_raft.snapshots import SnapshotStore
 from holdfast_raft.transport import Transport
 from holdfast_raft.wal import Born, SyncJob, Wal
@@ -57,25 +57,6 @@ MARK_AFTER = 0.01
 """Seconds after its last sync at which an idle WAL writes a synced_to mark."""
 HOUSEKEEPING_EVERY = 1.0
 TOLD_BYTES_MAX = 4 * 1024 * 1024  # of one `Driver.tell`
-
-
-class Runner(Protocol):
-    """What surrounds the driver: an event loop, a WAL thread, a file thread."""
-
-    def soon(self, act: Callable[[], None]) -> None:
-        """Runs `act` in the next turn of the loop."""
-        ...
-
-    def later(self, delay: float, act: Callable[[], None]) -> Callable[[], None]:
-        """Runs `act` after that many seconds; returns how to cancel it."""
-        ...
-
-    def on_wal_thread(
-        self, job: Callable[[], object], done: Callable[[BaseException | None], None]
-    ) -> None: ...
-    def on_file_thread(
-        self, job: Callable[[], object], done: Callable[[BaseException | None], None]
-    ) -> None: ...
 
 
 class Driver:
@@ -136,7 +117,8 @@ class Driver:
         self._heartbeats = HeartbeatExchange(self.groups, clock, self._post)
         now = clock.monotonic()
         self._next_tick = now
-        self._stalled_at = float("inf")  # when the next tick is so late; infinite before the first
+        self._stalled_at = float("inf")  # when the next tick is so late; infinite before the first, once told
+        self._put_off = False  # the next tick, because a turn was late
         self._next_housekeeping = now + HOUSEKEEPING_EVERY
         self._mark_at = float("inf")
         transport.attach(self)
@@ -351,7 +333,10 @@ class Driver:
         if late:
             for group in self.groups.values():
                 group.loop_was_late(now)
-            self._next_tick = max(self._next_tick, now + self.timing.heartbeat / 2)
+            if not self._put_off:  # once: a loop that is late in each turn must say its heartbeats, too
+                self._next_tick = max(self._next_tick, now + self.timing.heartbeat / 2)
+                self._put_off = True
+            self._stalled_at = self._next_tick + STALL_AFTER
         self._drain()
         self._run_timers(now)
         if now >= self._next_tick:
@@ -409,6 +394,7 @@ class Driver:
 
     def _tick(self, now: float) -> None:
         self._next_tick = now + self.timing.heartbeat
+        self._put_off = False
         self._stalled_at = self._next_tick + STALL_AFTER
         for group in list(self.groups.values()):
             group.tick(now)

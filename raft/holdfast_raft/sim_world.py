@@ -15,6 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from heapq import heappop, heappush
 
+from holdfast_raft.runner import Done, Job
+
 Span = tuple[float, float]
 """Seconds: at least, at most."""
 QUICK: Span = (0.0001, 0.002)
@@ -164,7 +166,7 @@ def usual_seconds() -> dict[str, Span]:
 
 
 class SimRunner:
-    """driver.Runner of one node: its loop, and threads whose jobs take a random time.
+    """Runner of one node: its loop, and threads whose jobs take a random time.
 
     `seconds` says how long at least and at most, of the threads "wal" and "files"; it may change at any time.
     """
@@ -182,15 +184,13 @@ class SimRunner:
     def later(self, delay: float, act: Callable[[], None]) -> Callable[[], None]:
         return self._world.at(self._world.now + delay, act, self._node)
 
-    def on_wal_thread(self, job: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+    def on_wal_thread(self, job: Job, done: Done) -> None:
         self._run("wal", job, done)
 
-    def on_file_thread(self, job: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+    def on_file_thread(self, job: Job, done: Done) -> None:
         self._run("files", job, done)
 
-    def _run(
-        self, thread: str, job: Callable[[], object], done: Callable[[BaseException | None], None]
-    ) -> None:
+    def _run(self, thread: str, job: Job, done: Done) -> None:
         """The job's effect comes at its end, as one event; then `done` on the loop.
 
         After MachineGone there is no loop to tell. An AssertionError ends the run: it is a proof, of the

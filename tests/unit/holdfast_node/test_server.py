@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,28 @@ def test_pages_tell_health_and_every_metric(tmp_path: Path) -> None:
             assert ready["ready"]
             assert (alive, status) == (200, 200)
             assert names == {described.name for described in METRICS}
+
+    asyncio.run(main())
+
+
+def test_what_stops_the_loop_shows_in_the_metrics(tmp_path: Path) -> None:
+    """A call that blocks the loop for longer than a heartbeat is told as a stall; syncs are told, too."""
+
+    async def main() -> None:
+        config = config_of(tmp_path)
+        async with one_node(config) as channel:
+            await led(channel, "k")
+
+            async def sample(name: str) -> float:
+                _, page = await fetch(config, "/metrics")
+                families = text_string_to_metric_families(page)
+                return next(s.value for family in families for s in family.samples if s.name == name)
+
+            assert await sample("holdfast_wal_sync_seconds_count") > 0
+            before = await sample("holdfast_loop_stall_seconds_sum")
+            threading.Event().wait(0.5)  # this thread, and with it the loop
+            while await sample("holdfast_loop_stall_seconds_sum") < before + 0.4:
+                pass
 
     asyncio.run(main())
 

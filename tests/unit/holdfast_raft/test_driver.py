@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from holdfast_raft.driver import Driver
+from holdfast_raft.election import Timing
 from holdfast_raft.journal import BASE_COMMAND
 from holdfast_raft.messages import Heartbeats, NodeMessage
 from holdfast_raft.sim import SimDisk
@@ -81,7 +82,7 @@ class Wires:
 class Node:
     """One driver with one group, idle."""
 
-    def __init__(self) -> None:
+    def __init__(self, timing: Timing | None = None) -> None:
         self.clock, self.loop, self.wires, self.turns = Clock(), Loop(), Wires(), 0
         disk = SimDisk(random.Random(1))
         self.driver = Driver(
@@ -93,6 +94,7 @@ class Node:
             runner=self.loop,
             rng=random.Random(2),
             fatal=lambda _: None,
+            timing=timing,
         )
         machine = Tape({})
         machine.turn = self._turned  # type: ignore[method-assign]
@@ -180,12 +182,39 @@ def test_a_tick_that_comes_late_is_told_once_with_how_late() -> None:
     node.driver.on_stall = told.append
     heartbeat = node.driver.timing.heartbeat
 
-    for late in (0.0, 0.009, 0.03, 0.0, 0.25):
+    for late in (0.0, 0.009, 0.03, 0.0, 0.25, 0.25, 0.0, 0.09):
         node.clock.now += heartbeat + late
         node.driver.turn()
         node.driver.turn()
 
-    assert told == pytest.approx([0.03, 0.25])
+    assert told == pytest.approx([0.03, 0.25, 0.25 + heartbeat / 2, 0.09])
+
+
+def test_a_turn_that_is_late_for_something_else_is_no_stall_of_a_tick_to_come() -> None:
+    """It puts the tick off; nothing was ever so early as to be late by less than nothing."""
+    node, told = Node(timing=Timing(2.0, 4.0, 0.5)), []
+    node.driver.on_stall = told.append
+    node.driver.turn()
+    node.driver.call_later(0.38, lambda: None)
+
+    for step in (0.49, 0.03, 0.15, 0.2):
+        node.clock.now += step
+        node.driver.turn()
+
+    assert told == pytest.approx([0.13])
+
+
+def test_a_loop_that_is_late_in_each_turn_still_ticks() -> None:
+    """Late turns put a tick off, but not for ever: a leader that is slow must go on to say that it lives."""
+    node = Node()
+    ticked: list[float] = []
+    node.group.tick = ticked.append  # type: ignore[method-assign]
+
+    for _ in range(20):
+        node.clock.now += 0.15 + node.driver.timing.heartbeat
+        node.driver.turn()
+
+    assert len(ticked) == 10
 
 
 def test_the_time_before_the_first_tick_is_no_stall() -> None:
