@@ -29,6 +29,7 @@ from holdfast.operations import (
     check_int64,
     check_put_conditions,
     checked_bound,
+    checked_level,
     checked_timeout,
     invalid,
     key_bytes,
@@ -68,14 +69,15 @@ class Client:
     ) -> None:
         if not NAMESPACE.match(namespace):
             raise invalid("namespace", f"{namespace!r} is not a name: {NAMESPACE.pattern}")
-        if level is Level.BOUNDED:
+        if checked_level(level) is Level.BOUNDED:
             raise invalid("level", "BOUNDED needs bound_ms, so it is chosen per read")
         self.namespace = namespace
-        self.level = level
+        self.level = Level(level)
         self.timeout_s = checked_timeout(timeout_s)
         self._backend = backend
         self._watches = watches
-        self._gets = {known: wire.get(known) for known in Level if known is not Level.BOUNDED}
+        levels = set(Level) - {Level.BOUNDED}
+        self._gets: dict[Level, bytes] = {known: wire.get(known) for known in levels}
 
     # ---- one key ----
 
@@ -508,6 +510,7 @@ class Client:
     def _level(self, level: Level | None, bound_ms: int | None, or_linearizable: bool) -> tuple[Level, int]:
         if level is None:
             level = self.level if bound_ms is None else Level.BOUNDED
+        level = checked_level(level)
         return level, checked_bound(level, bound_ms, or_linearizable)
 
 

@@ -83,11 +83,21 @@ def _bound(bound: str | bytes, field: str) -> bytes:
     return raw
 
 
+def checked_level(level: int) -> Level:
+    """A level, also by its number."""
+    try:
+        return Level(level)
+    except ValueError:
+        levels = ", ".join(f"Level.{known.name}" for known in Level)
+        raise invalid("level", f"one of {levels}, this is {level!r}") from None
+
+
 def checked_bound(level: Level, bound_ms: int | None, or_linearizable: bool) -> int:
     """How old a BOUNDED read's answer may be, within its limits; 0 at other levels, which know no bound."""
     if level is not Level.BOUNDED:
         if bound_ms is not None or or_linearizable:
-            raise invalid("bound_ms", f"goes with BOUNDED, not with {level.name}")
+            field = "or_linearizable" if bound_ms is None else "bound_ms"
+            raise invalid(field, f"goes with BOUNDED, not with {level.name}")
         return 0
     if bound_ms is None or not 1 <= bound_ms <= BOUND_MS_MAX:
         raise invalid("bound_ms", f"1..{BOUND_MS_MAX}, this is {bound_ms}")

@@ -1,9 +1,10 @@
 """Which node to ask: the map as known here, who leads, who answers.
 
 Invariants: a node that failed is not chosen while another replica may answer, and is never given up for
-good. At every key the latest group ever told serves: ids only grow along a key's life, so the targets named
-by a WRONG_SHARD answer stand above every map that does not know them yet, one of two as well as both. What
-it knows are hints; a wrong one costs a redirect, never a wrong answer.
+good; a replica that refused a read gets no more of them in its turn. At every key the latest group ever told
+serves: ids only grow along a key's life, so the targets named by a WRONG_SHARD answer stand above every map
+that does not know them yet, one of two as well as both. What it knows are hints; a wrong one costs a
+redirect, never a wrong answer.
 
 Sends nothing and reads no clock: `now` is the caller's monotonic time in seconds.
 """
@@ -18,8 +19,8 @@ from holdfast.keys import KeyRange
 from holdfast.shardmap import Shard, ShardMap
 
 READER_TURN_S: Final = 0.05
-"""So long, about, one replica serves a client's reads that any may serve: what is read together travels
-together, and finds a replica that is awake."""
+"""So long, about, one replica of a shard serves a client's reads that any may serve: what is read together
+travels together, and finds a replica that is awake."""
 SUSPECT_S_MIN: Final = 0.1
 SUSPECT_S_MAX: Final = 2.0
 """Also at once of a node that gave no sign of life: others name it as the leader until they elect anew."""
@@ -39,9 +40,10 @@ class Router:
         self._silent: set[int] = set()  # ready nodes that have stopped answering, for now
         self._readers: dict[int, tuple[int, ...]] = {}  # group -> ready replicas, cached
         self._young_until: dict[int, float] = {}  # group -> until it counts as just born
-        self._turn = turn
+        self._turn = turn  # of what goes to another one each time
+        self._reader_turn = turn  # of the reads that any may serve: apart, so that nothing else ends it
+        self._reader_turn_ends = float("-inf")  # monotonic seconds
         self._random = random.Random(turn)
-        self._turn_ends = float("-inf")  # monotonic seconds
 
     # ---- the map ----
 
@@ -130,30 +132,46 @@ class Router:
     # ---- readers ----
 
     def reader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
-        """The replica for a read that any replica may serve: one for a while, then the next.
+        """The replica for a read that any replica may serve: one of a shard for a while, then the next.
 
         Args:
             shard: whose replica.
             now: monotonic seconds.
             tried: bit set of nodes asked before.
         """
+        readers = self._readers_of(shard)
+        if not readers or tried:
+            return self._next(shard, now, tried)
+        if now >= self._reader_turn_ends:
+            self._end_reader_turn(now)
+        return readers[self._reader_turn % len(readers)]
+
+    def refused_read(self, shard: Shard, node: int, now: float) -> None:
+        """`node` cannot serve such a read now: its turn is over, if it has it."""
+        readers = self._readers_of(shard)
+        if readers and readers[self._reader_turn % len(readers)] == node:
+            self._end_reader_turn(now)
+
+    def next_reader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
+        """The replica for what any may serve and what stays there, as a watch does: another one each time."""
+        readers = self._readers_of(shard)
+        if not readers or tried:
+            return self._next(shard, now, tried)
+        self._turn += 1
+        return readers[self._turn % len(readers)]
+
+    def _readers_of(self, shard: Shard) -> tuple[int, ...]:
         readers = self._readers.get(shard.group)
         if readers is None:
             ready = [r.node for r in shard.replicas if r.node in self.ready]
             readers = tuple([node for node in ready if node not in self._silent] or ready)
             self._readers[shard.group] = readers
-        if not readers or tried:
-            return self._next(shard, now, tried)
-        if now >= self._turn_ends:
-            self._turn += 1
-            # Of no fixed length: clients that ask the same replica now part again.
-            self._turn_ends = now + READER_TURN_S * self._random.uniform(0.5, 1.5)
-        return readers[self._turn % len(readers)]
+        return readers
 
-    def next_reader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
-        """The same for what stays where it is, as a watch does: another one each time."""
-        self._turn_ends = now
-        return self.reader_of(shard, now, tried)
+    def _end_reader_turn(self, now: float) -> None:
+        self._reader_turn += 1
+        # Of no fixed length: clients that ask the same replica now part again.
+        self._reader_turn_ends = now + READER_TURN_S * self._random.uniform(0.5, 1.5)
 
     def may_go_elsewhere(self, shard: Shard, node: int, tried: int) -> bool:
         """Whether a read that waits for a node can be asked of another one that answers."""

@@ -314,6 +314,8 @@ class Session:
         elif shard is not None:
             if failure.reason is Reason.TOO_LATE and self._stamp_anew(call):
                 return
+            if call.level > LINEARIZABLE:
+                self.router.refused_read(shard, stream.node, now)
             hinted = self._mind(failure, shard, stream.node, now)
             behind = any(told.group < shard.group for told in failure.shards if place in told.range)
         facts = retry.Failure(

@@ -61,8 +61,25 @@ def test_a_bound_is_refused_where_it_means_nothing(level, wrong):
         async with ScriptedCluster(1) as cluster, holdfast.connect(cluster.endpoints) as client:
             await client.get("k", level=level, **wrong)
 
-    with pytest.raises(holdfast.InvalidError, match="bound_ms"):
+    missing = "bound_ms" if level is Level.BOUNDED else next(iter(wrong))
+    with pytest.raises(holdfast.InvalidError, match=missing):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("level", [0, 7, "session", None])
+def test_a_level_that_is_none_is_refused(level):
+    """By each call and by the client itself; a number that is one stands for it."""
+
+    async def run():
+        async with ScriptedCluster(1) as cluster, holdfast.connect(cluster.endpoints) as client:
+            assert (await client.get("k", level=3, bound_ms=5)).served.level is Level.BOUNDED
+            if level is not None:
+                with pytest.raises(holdfast.InvalidError, match="level"):
+                    await client.get("k", level=level)
+            with pytest.raises(holdfast.InvalidError, match="level"):
+                await holdfast.connect(cluster.endpoints, level=level)
+
+    asyncio.run(run())
 
 
 def test_a_session_read_carries_what_the_session_has_seen():

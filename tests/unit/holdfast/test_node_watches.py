@@ -4,7 +4,7 @@ import asyncio
 
 import holdfast
 import pytest
-from holdfast import EventKind, Mark, MarkKind, Reason, RefusedError, WatchPoint
+from holdfast import EventKind, Level, Mark, MarkKind, Reason, RefusedError, WatchPoint
 from holdfast import watch as watch_module
 
 from tests.unit.holdfast.scripted_node import ScriptedCluster
@@ -60,6 +60,26 @@ def test_a_watch_outlives_its_node():
             return found, start.revision
 
     assert asyncio.run(run()) == ([b"2"], 2)
+
+
+def test_watches_are_spread_over_the_replicas():
+    """A client that begins many at once has them served by all, each by the next one."""
+
+    async def run():
+        async with ScriptedCluster(3) as cluster, holdfast.connect(cluster.endpoints) as client:
+            while len(client._backend.router.ready) < 3:
+                await client.get("k", level=Level.SESSION)
+            watches = [client.watch(prefix=f"k{n}") for n in range(9)]
+            begun = lambda: [len(node.watch_starts) for node in cluster.nodes]
+            await asyncio.wait(
+                [asyncio.ensure_future(node.until(lambda: sum(begun()) == 9)) for node in cluster.nodes],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for watch in watches:
+                await watch.aclose()
+            return begun()
+
+    assert asyncio.run(run()) == [3, 3, 3]
 
 
 def test_a_watch_over_shards_has_a_part_in_each():

@@ -84,6 +84,30 @@ def test_a_replica_serves_for_a_while_before_the_next_ones_turn():
     assert set(served) == {1, 2, 3}
 
 
+def test_a_replica_that_refuses_a_read_has_no_more_in_its_turn():
+    """The rest of what it was sent is refused too, which does not take the next one's turn."""
+    made = router()
+    refusing = made.reader_of(shard(), 0.0)
+    for _ in range(9):
+        made.refused_read(shard(), refusing, 0.0)
+
+    assert made.reader_of(shard(), 0.0) == refusing % 3 + 1
+
+
+def test_only_time_and_refusals_end_a_replicas_turn():
+    """Watches, retries and shards without a leader go to another replica each, the reads stay."""
+    made, served = router(), set()
+    for _ in range(10):
+        made.next_reader_of(shard(), 0.0)
+        served.add(made.reader_of(shard(), 0.0))
+        made.leader_of(shard(), 0.0)
+        served.add(made.reader_of(shard(), 0.0))
+        made.reader_of(shard(), 0.0, tried=0b10)
+        served.add(made.reader_of(shard(), 0.0))
+
+    assert len(served) == 1
+
+
 def test_each_watch_goes_to_another_replica():
     """It stays there, so that nothing spreads watches later."""
     made = router()

@@ -417,6 +417,24 @@ def test_a_lagging_replica_is_left_for_another():
     assert len(asked) == len(set(asked))
 
 
+def test_a_replica_that_refuses_is_not_asked_again_in_its_turn(monkeypatch):
+    """However many reads go there together: only the first of them find out."""
+    monkeypatch.setattr("holdfast.router.READER_TURN_S", 3600.0)
+
+    async def run():
+        async with ScriptedCluster(3) as cluster, holdfast.connect(cluster.endpoints) as client:
+            while len(client._backend.router.ready) < 3:
+                await client.get("k", level=Level.SESSION)
+            lagging = cluster.nodes[(await client.get("k", level=Level.SESSION)).served.node - 1]
+            lagging.script = lambda _: refusal(Reason.LAGGING, applied_index=1)
+            lagging.frames.clear()
+            for _ in range(4):
+                await asyncio.gather(*(client.get("k", level=Level.SESSION) for _ in range(3)))
+            return len(lagging.operations)
+
+    assert asyncio.run(run()) == 3
+
+
 def test_a_goodbye_moves_what_follows_elsewhere():
     """After a node said goodbye nothing more is sent there."""
 
