@@ -69,10 +69,11 @@ class Client:
     ) -> None:
         if not NAMESPACE.match(namespace):
             raise invalid("namespace", f"{namespace!r} is not a name: {NAMESPACE.pattern}")
-        if checked_level(level) is Level.BOUNDED:
+        level = checked_level(level)
+        if level is Level.BOUNDED:
             raise invalid("level", "BOUNDED needs bound_ms, so it is chosen per read")
         self.namespace = namespace
-        self.level = Level(level)
+        self.level = level
         self.timeout_s = checked_timeout(timeout_s)
         self._backend = backend
         self._watches = watches

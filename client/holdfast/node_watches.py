@@ -105,7 +105,7 @@ class NodeWatches:
             return
         part.in_snapshot = False
         part.group = shard.group
-        part.node = self._session.router.next_reader_of(shard, self._loop.time(), part.tried)
+        part.node = self._session.router.next_replica(shard, self._loop.time(), part.tried)
         stream = self._streams.get(part.node)
         if stream is None:
             address = shard.address_of(part.node) or shard.replicas[0].address

@@ -127,7 +127,7 @@ class Router:
         node = self._leaders.get(shard.group)
         if node is not None and (node in self.ready or not self.is_suspect(node, now)):
             return node
-        return self._next(shard, now, tried)
+        return self.next_replica(shard, now, tried)
 
     # ---- readers ----
 
@@ -141,7 +141,7 @@ class Router:
         """
         readers = self._readers_of(shard)
         if not readers or tried:
-            return self._next(shard, now, tried)
+            return self.next_replica(shard, now, tried)
         if now >= self._reader_turn_ends:
             self._end_reader_turn(now)
         return readers[self._reader_turn % len(readers)]
@@ -151,14 +151,6 @@ class Router:
         readers = self._readers_of(shard)
         if readers and readers[self._reader_turn % len(readers)] == node:
             self._end_reader_turn(now)
-
-    def next_reader_of(self, shard: Shard, now: float, tried: int = 0) -> int:
-        """The replica for what any may serve and what stays there, as a watch does: another one each time."""
-        readers = self._readers_of(shard)
-        if not readers or tried:
-            return self._next(shard, now, tried)
-        self._turn += 1
-        return readers[self._turn % len(readers)]
 
     def _readers_of(self, shard: Shard) -> tuple[int, ...]:
         readers = self._readers.get(shard.group)
@@ -188,22 +180,23 @@ class Router:
         """Whether the node failed and has not welcomed us since: who asks it waits for a connection."""
         return node not in self.ready and self.is_suspect(node, now)
 
-    def _next(self, shard: Shard, now: float, tried: int) -> int:
-        """In turn, the best first: untried and ready, untried and not suspect, untried, any that answers.
+    def next_replica(self, shard: Shard, now: float, tried: int = 0) -> int:
+        """Another replica each time, of the best: untried and ready, untried and not suspect, untried, any
+        that answers. For what stays where it is, as a watch does, and where nobody knows who leads.
 
         One that is away comes behind those that were asked: a leader whose process is stopped takes the
         connection and says nothing for a second, in which the others elect another.
         """
         self._turn += 1
-        nodes = [replica.node for replica in shard.replicas]
-        at = self._turn % len(nodes)
-        nodes = nodes[at:] + nodes[:at]
 
         def rank(node: int) -> tuple[bool, bool, bool, bool]:
             doubtful = self.is_suspect(node, now) or node in self._silent
             return self._is_away(node, now), bool(tried >> node & 1), doubtful, node not in self.ready
 
-        return min(nodes, key=rank)
+        ranks = {replica.node: rank(replica.node) for replica in shard.replicas}
+        best = min(ranks.values())
+        nodes = [node for node, found in ranks.items() if found == best]
+        return nodes[self._turn % len(nodes)]
 
     # ---- health ----
 

@@ -117,7 +117,7 @@ class Driver:
         self._heartbeats = HeartbeatExchange(self.groups, clock, self._post)
         now = clock.monotonic()
         self._next_tick = now
-        self._stalled_at = float("inf")  # when the next tick is so late; infinite before the first, once told
+        self._stalled_at = float("inf")  # STALL_AFTER the next tick; the first is due before the loop turns
         self._put_off = False  # the next tick, because a turn was late
         self._next_housekeeping = now + HOUSEKEEPING_EVERY
         self._mark_at = float("inf")
@@ -315,8 +315,7 @@ class Driver:
     def turn(self) -> None:
         """One pass; see the module docstring."""
         now = self.clock.monotonic()
-        if now > self._stalled_at:
-            self._stalled_at = float("inf")  # once: this turn ticks, or puts the tick off
+        if now > self._stalled_at:  # told once: this turn ticks, or puts the tick off
             self.on_stall(now - self._next_tick)
         late = now - self._timer_at > LATE_AFTER
         if self._timer_at <= now:
@@ -334,9 +333,8 @@ class Driver:
             for group in self.groups.values():
                 group.loop_was_late(now)
             if not self._put_off:  # once: a loop that is late in each turn must say its heartbeats, too
-                self._next_tick = max(self._next_tick, now + self.timing.heartbeat / 2)
                 self._put_off = True
-            self._stalled_at = self._next_tick + STALL_AFTER
+                self._tick_at(max(self._next_tick, now + self.timing.heartbeat / 2))
         self._drain()
         self._run_timers(now)
         if now >= self._next_tick:
@@ -393,9 +391,8 @@ class Driver:
             heapq.heappop(timers)[2]()
 
     def _tick(self, now: float) -> None:
-        self._next_tick = now + self.timing.heartbeat
         self._put_off = False
-        self._stalled_at = self._next_tick + STALL_AFTER
+        self._tick_at(now + self.timing.heartbeat)
         for group in list(self.groups.values()):
             group.tick(now)
         self.barriers.tick(now, lambda: DeadlinePassed("the deadline passed before the read was confirmed"))
@@ -403,6 +400,10 @@ class Driver:
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_EVERY
             self._keep_house()
+
+    def _tick_at(self, when: float) -> None:
+        self._next_tick = when
+        self._stalled_at = when + STALL_AFTER
 
     def _arm(self) -> None:
         """Sets the one timer to whatever comes first."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 Job = Callable[[], object]
 Done = Callable[[BaseException | None], None]
-"""Is told what the job raised."""
+"""Is told what the job raised, or None."""
 
 
 class Runner(Protocol):

@@ -67,8 +67,8 @@ def test_a_bound_is_refused_where_it_means_nothing(level, wrong):
 
 
 @pytest.mark.parametrize("level", [0, 7, "session", None])
-def test_a_level_that_is_none_is_refused(level):
-    """By each call and by the client itself; a number that is one stands for it."""
+def test_what_is_no_level_is_refused(level):
+    """By each read (None: the client's own) and by the client itself; a level's number stands for it."""
 
     async def run():
         async with ScriptedCluster(1) as cluster, holdfast.connect(cluster.endpoints) as client:

@@ -98,7 +98,7 @@ def test_only_time_and_refusals_end_a_replicas_turn():
     """Watches, retries and shards without a leader go to another replica each, the reads stay."""
     made, served = router(), set()
     for _ in range(10):
-        made.next_reader_of(shard(), 0.0)
+        made.next_replica(shard(), 0.0)
         served.add(made.reader_of(shard(), 0.0))
         made.leader_of(shard(), 0.0)
         served.add(made.reader_of(shard(), 0.0))
@@ -112,7 +112,10 @@ def test_each_watch_goes_to_another_replica():
     """It stays there, so that nothing spreads watches later."""
     made = router()
 
-    assert sorted(made.next_reader_of(shard(), 0.0) for _ in range(6)) == [1, 1, 2, 2, 3, 3]
+    assert sorted(made.next_replica(shard(), 0.0) for _ in range(6)) == [1, 1, 2, 2, 3, 3]
+
+    made.lost(2, 0.0)
+    assert sorted(made.next_replica(shard(), 0.0) for _ in range(6)) == [1, 1, 1, 3, 3, 3]
 
 
 def test_clients_that_ask_one_replica_at_a_time_part_again():

@@ -79,23 +79,28 @@ class Wires:
         return 0
 
 
+def driver_on(loop: Loop, wires: Wires, clock: Clock, timing: Timing | None = None) -> Driver:
+    """A driver without a group, on an empty disk."""
+    disk = SimDisk(random.Random(1))
+    return Driver(
+        1,
+        clock=clock,
+        wal=Wal.open(disk),
+        store=SnapshotStore(disk),
+        transport=wires,
+        runner=loop,
+        rng=random.Random(2),
+        fatal=lambda _: None,
+        timing=timing,
+    )
+
+
 class Node:
     """One driver with one group, idle."""
 
     def __init__(self, timing: Timing | None = None) -> None:
         self.clock, self.loop, self.wires, self.turns = Clock(), Loop(), Wires(), 0
-        disk = SimDisk(random.Random(1))
-        self.driver = Driver(
-            1,
-            clock=self.clock,
-            wal=Wal.open(disk),
-            store=SnapshotStore(disk),
-            transport=self.wires,
-            runner=self.loop,
-            rng=random.Random(2),
-            fatal=lambda _: None,
-            timing=timing,
-        )
+        self.driver = driver_on(self.loop, self.wires, self.clock, timing)
         machine = Tape({})
         machine.turn = self._turned  # type: ignore[method-assign]
         self.group = self.driver.create_group(2, (1, 2, 3), machine)
@@ -191,7 +196,7 @@ def test_a_tick_that_comes_late_is_told_once_with_how_late() -> None:
 
 
 def test_a_turn_that_is_late_for_something_else_is_no_stall_of_a_tick_to_come() -> None:
-    """It puts the tick off; nothing was ever so early as to be late by less than nothing."""
+    """It puts the tick off; by the tick's old time the next turn would be late by less than nothing."""
     node, told = Node(timing=Timing(2.0, 4.0, 0.5)), []
     node.driver.on_stall = told.append
     node.driver.turn()
@@ -208,7 +213,7 @@ def test_a_loop_that_is_late_in_each_turn_still_ticks() -> None:
     """Late turns put a tick off, but not for ever: a leader that is slow must go on to say that it lives."""
     node = Node()
     ticked: list[float] = []
-    node.group.tick = ticked.append  # type: ignore[method-assign]
+    node.group.tick = ticked.append  # type: ignore[method-assign] - counted instead of done
 
     for _ in range(20):
         node.clock.now += 0.15 + node.driver.timing.heartbeat
@@ -219,11 +224,8 @@ def test_a_loop_that_is_late_in_each_turn_still_ticks() -> None:
 
 def test_the_time_before_the_first_tick_is_no_stall() -> None:
     """A node reads its snapshots before its loop turns."""
-    disk, clock, told = SimDisk(random.Random(1)), Clock(), []
-    driver = Driver(
-        1, clock=clock, wal=Wal.open(disk), store=SnapshotStore(disk), transport=Wires(), runner=Loop(),
-        rng=random.Random(2), fatal=lambda _: None,
-    )  # fmt: skip
+    clock, told = Clock(), []
+    driver = driver_on(Loop(), Wires(), clock)
     driver.on_stall = told.append
 
     clock.now += 7
